@@ -1,0 +1,13 @@
+//! A synchronous, blocking Apache Kafka client: OS threads and channels, no async runtime.
+#![forbid(unsafe_code)]
+
+pub mod batch;
+mod cluster;
+mod config;
+mod error;
+mod net;
+pub mod protocol;
+mod record;
+
+pub use error::{Error, ErrorCode, ErrorKind, Result};
+pub use record::{Header, ProducerRecord};

@@ -1,0 +1,50 @@
+//! The Kafka wire protocol: primitives, messages. No I/O, no threads, no clock.
+
+mod reader;
+mod writer;
+
+pub use reader::Reader;
+pub use writer::{Frame, Writer};
+
+use crate::Result;
+
+/// A request body: which API it speaks, in which versions, and how it is written and read.
+pub trait Request: Sized + Default + std::fmt::Debug {
+    /// The API's number.
+    const KEY: i16;
+    /// The API's name, as in Kafka's documentation.
+    const NAME: &'static str;
+    /// The lowest version this crate can write.
+    const MIN_VERSION: i16;
+    /// The highest version this crate can write.
+    const MAX_VERSION: i16;
+    /// The first version with compact lengths and tagged fields (`i16::MAX` if there is none).
+    const FLEXIBLE_VERSION: i16;
+    /// The answer to it.
+    type Response: Response;
+
+    /// Writes the body.
+    fn encode(&self, writer: &mut Writer, version: i16) -> Result<()>;
+    /// Reads a body.
+    fn decode(reader: &mut Reader, version: i16) -> Result<Self>;
+}
+
+/// A response body.
+pub trait Response: Sized + Default + std::fmt::Debug {
+    /// Writes the body.
+    fn encode(&self, writer: &mut Writer, version: i16) -> Result<()>;
+    /// Reads a body.
+    fn decode(reader: &mut Reader, version: i16) -> Result<Self>;
+}
+
+/// The version of the request header that goes with a version of the body.
+pub fn request_header_version<R: Request>(version: i16) -> i16 {
+    if version >= R::FLEXIBLE_VERSION { 2 } else { 1 }
+}
+
+/// The version of the response header that goes with a version of the body.
+pub fn response_header_version<R: Request>(version: i16) -> i16 {
+    // A client must be able to read the answer to ApiVersions before it knows what the broker speaks (KIP-511).
+    const API_VERSIONS: i16 = 18;
+    i16::from(version >= R::FLEXIBLE_VERSION && R::KEY != API_VERSIONS)
+}

@@ -1,0 +1,275 @@
+//! Writes the protocol's primitive types.
+
+use byteorder::{BigEndian, ByteOrder};
+use bytes::Bytes;
+use std::io::IoSlice;
+
+/// Byte strings from this length on are not copied into the frame but written from where they are.
+const SPLICE_LENGTH: usize = 4096;
+
+/// Collects a message. Large byte fields (record batches) are kept as they are and written by a vectored write.
+#[derive(Debug, Default)]
+pub struct Writer {
+    buffer: Vec<u8>,
+    /// Byte strings that belong at a position of `buffer`, in order.
+    splices: Vec<(usize, Bytes)>,
+    spliced: usize,
+}
+
+impl Writer {
+    /// An empty message.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty message in the memory of an earlier one.
+    pub fn reuse(mut buffer: Vec<u8>) -> Self {
+        buffer.clear();
+        Self { buffer, splices: Vec::new(), spliced: 0 }
+    }
+
+    /// The bytes so far.
+    pub fn len(&self) -> usize {
+        self.buffer.len() + self.spliced
+    }
+
+    /// Whether nothing has been written.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// INT8.
+    pub fn i8(&mut self, value: i8) {
+        self.buffer.push(value as u8);
+    }
+
+    /// BOOLEAN.
+    pub fn bool(&mut self, value: bool) {
+        self.buffer.push(u8::from(value));
+    }
+
+    /// INT16, big endian.
+    pub fn i16(&mut self, value: i16) {
+        self.buffer.extend_from_slice(&value.to_be_bytes());
+    }
+
+    /// UINT16, big endian.
+    pub fn u16(&mut self, value: u16) {
+        self.buffer.extend_from_slice(&value.to_be_bytes());
+    }
+
+    /// INT32, big endian.
+    pub fn i32(&mut self, value: i32) {
+        self.buffer.extend_from_slice(&value.to_be_bytes());
+    }
+
+    /// UINT32, big endian.
+    pub fn u32(&mut self, value: u32) {
+        self.buffer.extend_from_slice(&value.to_be_bytes());
+    }
+
+    /// INT64, big endian.
+    pub fn i64(&mut self, value: i64) {
+        self.buffer.extend_from_slice(&value.to_be_bytes());
+    }
+
+    /// FLOAT64, big endian.
+    pub fn f64(&mut self, value: f64) {
+        self.buffer.extend_from_slice(&value.to_be_bytes());
+    }
+
+    /// UUID.
+    pub fn uuid(&mut self, value: &[u8; 16]) {
+        self.buffer.extend_from_slice(value);
+    }
+
+    /// Bytes without a length.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// UNSIGNED_VARINT.
+    pub fn unsigned_varint(&mut self, mut value: u32) {
+        while value >= 0x80 {
+            self.buffer.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.buffer.push(value as u8);
+    }
+
+    fn length(&mut self, n: Option<usize>, flexible: bool, wide: bool) {
+        let n = n.map_or(-1, |n| n as i64);
+        if flexible {
+            self.unsigned_varint((n + 1) as u32);
+        } else if wide {
+            self.i32(n as i32);
+        } else {
+            self.i16(n as i16);
+        }
+    }
+
+    /// STRING, compact if `flexible`.
+    pub fn string(&mut self, value: &str, flexible: bool) {
+        self.nullable_string(Some(value), flexible);
+    }
+
+    /// NULLABLE_STRING, compact if `flexible`. A text that a 16-bit length can't hold is cut at a character.
+    pub fn nullable_string(&mut self, value: Option<&str>, flexible: bool) {
+        let value = value.map(|text| &text[..text.floor_char_boundary(i16::MAX as usize)]);
+        self.length(value.map(str::len), flexible, false);
+        self.buffer.extend_from_slice(value.unwrap_or_default().as_bytes());
+    }
+
+    /// BYTES or RECORDS, compact if `flexible`.
+    pub fn bytes(&mut self, value: &Bytes, flexible: bool) {
+        self.nullable_bytes(Some(value), flexible);
+    }
+
+    /// NULLABLE_BYTES or RECORDS, compact if `flexible`. Large ones are not copied.
+    pub fn nullable_bytes(&mut self, value: Option<&Bytes>, flexible: bool) {
+        self.length(value.map(Bytes::len), flexible, true);
+        match value {
+            Some(bytes) if bytes.len() >= SPLICE_LENGTH => {
+                self.spliced += bytes.len();
+                self.splices.push((self.buffer.len(), bytes.clone()));
+            }
+            Some(bytes) => self.buffer.extend_from_slice(bytes),
+            None => {}
+        }
+    }
+
+    /// The count of an array, compact if `flexible`; `None` is null. The caller writes the elements.
+    pub fn count(&mut self, count: Option<usize>, flexible: bool) {
+        self.length(count, flexible, true);
+    }
+
+    /// An array, compact if `flexible`.
+    pub fn array<T, E>(
+        &mut self,
+        elements: &[T],
+        flexible: bool,
+        mut element: impl FnMut(&mut Self, &T) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.count(Some(elements.len()), flexible);
+        elements.iter().try_for_each(|e| element(self, e))
+    }
+
+    /// A nullable array, compact if `flexible`.
+    pub fn nullable_array<T, E>(
+        &mut self,
+        elements: Option<&[T]>,
+        flexible: bool,
+        element: impl FnMut(&mut Self, &T) -> Result<(), E>,
+    ) -> Result<(), E> {
+        match elements {
+            Some(elements) => self.array(elements, flexible, element),
+            None => {
+                self.count(None, flexible);
+                Ok(())
+            }
+        }
+    }
+
+    /// An empty section of tagged fields.
+    pub fn no_tagged_fields(&mut self) {
+        self.unsigned_varint(0);
+    }
+
+    /// One tagged field: its tag, its size, and what `write` writes.
+    pub fn tagged_field<E>(&mut self, tag: u32, write: impl FnOnce(&mut Self) -> Result<(), E>) -> Result<(), E> {
+        let mut section = Self::new();
+        write(&mut section)?;
+        let section = section.into_bytes();
+        self.unsigned_varint(tag);
+        self.unsigned_varint(section.len() as u32);
+        self.raw(&section);
+        Ok(())
+    }
+
+    /// Everything in one piece.
+    pub fn into_bytes(self) -> Vec<u8> {
+        if self.splices.is_empty() {
+            return self.buffer;
+        }
+        let mut all = Vec::with_capacity(self.len());
+        let mut at = 0;
+        for (position, bytes) in &self.splices {
+            all.extend_from_slice(&self.buffer[at..*position]);
+            all.extend_from_slice(bytes);
+            at = *position;
+        }
+        all.extend_from_slice(&self.buffer[at..]);
+        all
+    }
+
+    /// Ends a message that began with four bytes for the frame's length: sets the length.
+    pub fn into_frame(mut self) -> Frame {
+        let length = self.len().saturating_sub(4);
+        BigEndian::write_i32(&mut self.buffer[..4], length as i32);
+        Frame { buffer: self.buffer, splices: self.splices, length: length + 4 }
+    }
+}
+
+/// A finished message with its length prefix, ready for a vectored write.
+#[derive(Debug)]
+pub struct Frame {
+    buffer: Vec<u8>,
+    splices: Vec<(usize, Bytes)>,
+    length: usize,
+}
+
+impl Frame {
+    /// The whole length, the prefix included.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// The pieces in the order of writing.
+    pub fn slices(&self) -> Vec<IoSlice<'_>> {
+        let mut slices = Vec::with_capacity(2 * self.splices.len() + 1);
+        let mut at = 0;
+        for (position, bytes) in &self.splices {
+            if *position > at {
+                slices.push(IoSlice::new(&self.buffer[at..*position]));
+            }
+            slices.push(IoSlice::new(bytes));
+            at = *position;
+        }
+        if at < self.buffer.len() {
+            slices.push(IoSlice::new(&self.buffer[at..]));
+        }
+        slices
+    }
+
+    /// Gives back the buffer, for the next message.
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.buffer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_bytes_are_spliced_in_order() {
+        let large = Bytes::from(vec![7u8; SPLICE_LENGTH]);
+        let mut writer = Writer::new();
+        writer.i32(0);
+        writer.bytes(&large, false);
+        writer.i8(1);
+        writer.bytes(&large, true);
+        let frame = writer.into_frame();
+        let flat: Vec<u8> = frame.slices().iter().flat_map(|slice| slice.to_vec()).collect();
+        assert_eq!(flat.len(), frame.len());
+        assert_eq!(BigEndian::read_i32(&flat) as usize, flat.len() - 4);
+        assert_eq!(BigEndian::read_i32(&flat[4..]) as usize, SPLICE_LENGTH);
+        assert_eq!(flat[8 + SPLICE_LENGTH], 1);
+        assert_eq!(frame.slices().len(), 4);
+    }
+}
