@@ -198,10 +198,7 @@ impl Error {
 
     /// Whether the producer, consumer or group that returned it can't go on and must be made anew.
     pub fn is_fatal(&self) -> bool {
-        matches!(
-            self.0.kind,
-            ErrorKind::Fenced | ErrorKind::Closed | ErrorKind::Authentication | ErrorKind::Thread
-        )
+        matches!(self.0.kind, ErrorKind::Fenced | ErrorKind::Closed | ErrorKind::Authentication | ErrorKind::Thread)
     }
 }
 
