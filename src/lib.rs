@@ -1,13 +1,16 @@
 //! A synchronous, blocking Apache Kafka client: OS threads and channels, no async runtime.
 #![forbid(unsafe_code)]
 
+mod backoff;
 pub mod batch;
 mod cluster;
 mod config;
 mod error;
+mod group;
 mod net;
 pub mod protocol;
 mod record;
 
 pub use error::{Error, ErrorCode, ErrorKind, Result};
+pub use group::{Assignment, Assignor, GroupAssignment, GroupMember, RangeAssignor, RoundRobinAssignor};
 pub use record::{Header, ProducerRecord};

@@ -1,0 +1,42 @@
+use super::{Assignor, GroupAssignment, GroupMember, in_order, nothing_for};
+use crate::Result;
+use std::collections::BTreeMap;
+
+/// Gives each subscriber of a topic a contiguous range of its partitions, topic by topic.
+///
+/// The first members get one partition more where the count does not divide evenly. Members of the same subscription get
+/// the same partition numbers of equally large topics, so that keyed topics can be joined.
+/// Kafka: `partition.assignment.strategy=org.apache.kafka.clients.consumer.RangeAssignor`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RangeAssignor;
+
+impl Assignor for RangeAssignor {
+    fn name(&self) -> &str {
+        "range"
+    }
+
+    fn assign(&self, members: &[GroupMember], partitions: &BTreeMap<String, i32>) -> Result<GroupAssignment> {
+        let mut assignment = nothing_for(members);
+        let ordered = in_order(members);
+        for (topic, &count) in partitions {
+            let subscribers: Vec<_> = ordered.iter().filter(|member| member.topics.contains(topic)).collect();
+            // More members than an i32 can count can't come out of one response.
+            let Ok(sharers) = i32::try_from(subscribers.len()) else { continue };
+            if sharers == 0 || count <= 0 {
+                continue;
+            }
+            let (each, extra) = (count / sharers, count % sharers);
+            let mut next = 0;
+            for (member, position) in subscribers.into_iter().zip(0..) {
+                let end = next + each + i32::from(position < extra);
+                if end > next
+                    && let Some(own) = assignment.get_mut(&member.member_id)
+                {
+                    own.insert(topic.clone(), (next..end).collect());
+                }
+                next = end;
+            }
+        }
+        Ok(assignment)
+    }
+}
