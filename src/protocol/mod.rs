@@ -1,12 +1,15 @@
 //! The Kafka wire protocol: primitives, messages. No I/O, no threads, no clock.
 
+mod any;
+pub mod messages;
 mod reader;
 mod writer;
 
+pub use any::{Api, Message};
 pub use reader::Reader;
 pub use writer::{Frame, Writer};
 
-use crate::Result;
+use crate::{Error, ErrorKind, Result};
 
 /// A request body: which API it speaks, in which versions, and how it is written and read.
 pub trait Request: Sized + Default + std::fmt::Debug {
@@ -47,4 +50,34 @@ pub fn response_header_version<R: Request>(version: i16) -> i16 {
     // A client must be able to read the answer to ApiVersions before it knows what the broker speaks (KIP-511).
     const API_VERSIONS: i16 = 18;
     i16::from(version >= R::FLEXIBLE_VERSION && R::KEY != API_VERSIONS)
+}
+
+/// Refuses a version that the schemas of this message do not have.
+fn check_version(message: &str, version: i16, lowest: i16, highest: i16) -> Result<()> {
+    if (lowest..=highest).contains(&version) {
+        return Ok(());
+    }
+    let text = format!("{message} has no version {version}, only {lowest} to {highest}");
+    Err(Error::new(ErrorKind::Unsupported, text))
+}
+
+/// The error for a value that would be lost, since the version has no such field.
+#[cold]
+fn not_in_version(field: &str, version: i16) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("{field} can't be sent in version {version}"))
+}
+
+/// The value of a field that may be null in other versions.
+fn required<'a, T>(value: &'a Option<T>, field: &str, version: i16) -> Result<&'a T> {
+    let missing = || Error::new(ErrorKind::Unsupported, format!("{field} can't be null in version {version}"));
+    value.as_ref().ok_or_else(missing)
+}
+
+/// Stands for a secret of this length in `Debug`.
+struct Hidden(usize);
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "<{} bytes hidden>", self.0)
+    }
 }

@@ -11,6 +11,8 @@ use bytes::Bytes;
 pub struct Reader {
     bytes: Bytes,
     position: usize,
+    #[cfg(test)]
+    inventor: Option<fastrand::Rng>,
 }
 
 macro_rules! fixed {
@@ -32,7 +34,12 @@ fn truncated() -> Error {
 impl Reader {
     /// Starts at the first byte.
     pub fn new(bytes: impl Into<Bytes>) -> Self {
-        Self { bytes: bytes.into(), position: 0 }
+        Self {
+            bytes: bytes.into(),
+            position: 0,
+            #[cfg(test)]
+            inventor: None,
+        }
     }
 
     /// How many bytes are left.
@@ -49,6 +56,8 @@ impl Reader {
     }
 
     fn advance(&mut self, n: usize) -> Result<usize> {
+        #[cfg(test)]
+        self.invent(n);
         if n > self.remaining() {
             return Err(truncated());
         }
@@ -109,6 +118,10 @@ impl Reader {
 
     /// A length or count; `None` stands for null.
     fn length(&mut self, flexible: bool, wide: bool) -> Result<Option<usize>> {
+        #[cfg(test)]
+        if let Some(rng) = &mut self.inventor {
+            return Ok((rng.u8(..4) > 0).then(|| rng.usize(..3)));
+        }
         let n = if flexible {
             i64::from(self.unsigned_varint()?) - 1
         } else if wide {
@@ -123,67 +136,100 @@ impl Reader {
         }
     }
 
-    /// NULLABLE_STRING, compact if `flexible`.
-    pub fn nullable_string(&mut self, flexible: bool) -> Result<Option<String>> {
-        let Some(n) = self.length(flexible, false)? else { return Ok(None) };
+    /// A length or count of something that can't be null.
+    fn required_length(&mut self, flexible: bool, wide: bool) -> Result<usize> {
+        #[cfg(test)]
+        if let Some(rng) = &mut self.inventor {
+            return Ok(rng.usize(..3));
+        }
+        self.length(flexible, wide)?.ok_or_else(|| Error::protocol("null for a field that can't be null"))
+    }
+
+    fn text(&mut self, n: usize) -> Result<String> {
         let at = self.advance(n)?;
         let text = self.bytes.get(at..at + n).ok_or_else(truncated)?;
         match std::str::from_utf8(text) {
-            Ok(text) => Ok(Some(text.to_owned())),
+            Ok(text) => Ok(text.to_owned()),
             Err(_) => Err(Error::protocol("a string is not UTF-8")),
         }
     }
 
+    /// NULLABLE_STRING, compact if `flexible`.
+    pub fn nullable_string(&mut self, flexible: bool) -> Result<Option<String>> {
+        self.length(flexible, false)?.map(|n| self.text(n)).transpose()
+    }
+
     /// STRING, compact if `flexible`; null is an error.
     pub fn string(&mut self, flexible: bool) -> Result<String> {
-        self.nullable_string(flexible)?.ok_or_else(|| Error::protocol("null for a string that can't be null"))
+        let n = self.required_length(flexible, false)?;
+        self.text(n)
     }
 
     /// NULLABLE_BYTES or RECORDS, compact if `flexible`, sharing the memory of the message.
     pub fn nullable_bytes(&mut self, flexible: bool) -> Result<Option<Bytes>> {
-        match self.length(flexible, true)? {
-            Some(n) => self.bytes_of(n).map(Some),
-            None => Ok(None),
-        }
+        self.length(flexible, true)?.map(|n| self.bytes_of(n)).transpose()
     }
 
     /// BYTES, compact if `flexible`; null is an error.
     pub fn bytes(&mut self, flexible: bool) -> Result<Bytes> {
-        self.nullable_bytes(flexible)?.ok_or_else(|| Error::protocol("null for bytes that can't be null"))
+        let n = self.required_length(flexible, true)?;
+        self.bytes_of(n)
     }
 
     /// The count of an array, compact if `flexible`; `None` is null. It is never larger than the bytes that are left.
     pub fn nullable_count(&mut self, flexible: bool) -> Result<Option<usize>> {
-        match self.length(flexible, true)? {
-            // An element takes at least one byte, so a larger count can't be met.
-            Some(n) if n > self.remaining() => Err(truncated()),
-            count => Ok(count),
+        self.length(flexible, true)?.map(|n| self.bounded(n)).transpose()
+    }
+
+    /// An element takes at least one byte, so a count larger than the bytes that are left can't be met.
+    fn bounded(&self, count: usize) -> Result<usize> {
+        #[cfg(test)]
+        if self.inventor.is_some() {
+            return Ok(count);
         }
+        if count > self.remaining() { Err(truncated()) } else { Ok(count) }
+    }
+
+    fn elements<T>(&mut self, count: usize, mut element: impl FnMut(&mut Self) -> Result<T>) -> Result<Vec<T>> {
+        // An element in memory can be far larger than on the wire: growth follows what was really decoded.
+        let mut elements = Vec::with_capacity(count.min(4));
+        for _ in 0..count {
+            elements.push(element(self)?);
+        }
+        Ok(elements)
     }
 
     /// Reads an array by reading its elements one by one.
     pub fn nullable_array<T>(
         &mut self,
         flexible: bool,
-        mut element: impl FnMut(&mut Self) -> Result<T>,
+        element: impl FnMut(&mut Self) -> Result<T>,
     ) -> Result<Option<Vec<T>>> {
         let Some(count) = self.nullable_count(flexible)? else { return Ok(None) };
-        // An element in memory can be far larger than on the wire: growth follows what was really decoded.
-        let mut elements = Vec::with_capacity(count.min(4));
-        for _ in 0..count {
-            elements.push(element(self)?);
-        }
-        Ok(Some(elements))
+        self.elements(count, element).map(Some)
     }
 
     /// Like [`nullable_array`](Self::nullable_array); null is an error.
     pub fn array<T>(&mut self, flexible: bool, element: impl FnMut(&mut Self) -> Result<T>) -> Result<Vec<T>> {
-        self.nullable_array(flexible, element)?.ok_or_else(|| Error::protocol("null for an array that can't be null"))
+        let count = self.required_length(flexible, true)?;
+        let count = self.bounded(count)?;
+        self.elements(count, element)
+    }
+
+    /// Reads a nullable structure: a byte that says whether it follows, then the structure.
+    pub fn nullable_struct<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<Option<T>> {
+        if self.i8()? < 0 { Ok(None) } else { read(self).map(Some) }
     }
 
     /// Reads a section of tagged fields. `field` gets each tag with a reader of just its bytes and returns whether it
     /// knows the tag; unknown ones are skipped.
     pub fn tagged_fields(&mut self, mut field: impl FnMut(u32, &mut Self) -> Result<bool>) -> Result<()> {
+        #[cfg(test)]
+        if let Some(rng) = &mut self.inventor {
+            let section = Self::inventing(rng.u64(..));
+            let tags: Vec<u32> = (0..4).filter(|_| rng.bool()).collect();
+            return tags.into_iter().try_for_each(|tag| field(tag, &mut section.clone()).map(|_| ()));
+        }
         let count = self.unsigned_varint()?;
         for _ in 0..count {
             let tag = self.unsigned_varint()?;
@@ -194,6 +240,35 @@ impl Reader {
             }
         }
         Ok(())
+    }
+
+    /// Skips a section of tagged fields.
+    pub fn skip_tagged_fields(&mut self) -> Result<()> {
+        self.tagged_fields(|_, _| Ok(false))
+    }
+}
+
+/// For tests of all messages: a reader that makes up what it reads, so that decoding gives a message with a random
+/// value in each field that the version has.
+#[cfg(test)]
+impl Reader {
+    pub(crate) fn inventing(seed: u64) -> Self {
+        Self { bytes: Bytes::new(), position: 0, inventor: Some(fastrand::Rng::with_seed(seed)) }
+    }
+
+    /// Puts `n` letters, or another pattern that is text, at the position.
+    fn invent(&mut self, n: usize) {
+        if let Some(rng) = &mut self.inventor {
+            let bytes: Vec<u8> = match rng.u8(..8) {
+                0 => vec![0; n],
+                1 => vec![0x7f; n],
+                // As numbers these are negative; n is then 1, 2, 4, 8 or 16, or the length of a string.
+                2 if n % 2 == 0 => [0xc3, 0xa9].repeat(n / 2),
+                3 if n == 1 => vec![1],
+                _ => (0..n).map(|_| rng.alphanumeric() as u8).collect(),
+            };
+            (self.bytes, self.position) = (bytes.into(), 0);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Writes the protocol's primitive types.
 
+use crate::{Error, ErrorKind, Result};
 use byteorder::{BigEndian, ByteOrder};
 use bytes::Bytes;
 use std::io::IoSlice;
@@ -14,6 +15,8 @@ pub struct Writer {
     /// Byte strings that belong at a position of `buffer`, in order.
     splices: Vec<(usize, Bytes)>,
     spliced: usize,
+    /// The first length that its field could not hold.
+    too_long: Option<usize>,
 }
 
 impl Writer {
@@ -25,7 +28,7 @@ impl Writer {
     /// An empty message in the memory of an earlier one.
     pub fn reuse(mut buffer: Vec<u8>) -> Self {
         buffer.clear();
-        Self { buffer, splices: Vec::new(), spliced: 0 }
+        Self { buffer, ..Self::default() }
     }
 
     /// The bytes so far.
@@ -97,14 +100,32 @@ impl Writer {
         self.buffer.push(value as u8);
     }
 
+    /// Fails if something was longer than its length field can say. Messages end with this check, so that writing
+    /// fields needs no `Result` of its own.
+    pub fn check(&self) -> Result<()> {
+        match self.too_long {
+            None => Ok(()),
+            Some(n) => Err(Error::new(ErrorKind::TooLarge, format!("a field of length {n} does not fit the protocol"))),
+        }
+    }
+
     fn length(&mut self, n: Option<usize>, flexible: bool, wide: bool) {
-        let n = n.map_or(-1, |n| n as i64);
+        // Kafka keeps the limit of 32767 bytes for strings in flexible versions, too.
+        let limit = if wide { i32::MAX } else { i32::from(i16::MAX) };
+        let length = match n.map(i32::try_from) {
+            None => -1,
+            Some(Ok(n)) if n <= limit => n,
+            Some(_) => {
+                self.too_long = self.too_long.or(n);
+                -1
+            }
+        };
         if flexible {
-            self.unsigned_varint((n + 1) as u32);
+            self.unsigned_varint((i64::from(length) + 1) as u32);
         } else if wide {
-            self.i32(n as i32);
+            self.i32(length);
         } else {
-            self.i16(n as i16);
+            self.i16(length as i16);
         }
     }
 
@@ -113,9 +134,8 @@ impl Writer {
         self.nullable_string(Some(value), flexible);
     }
 
-    /// NULLABLE_STRING, compact if `flexible`. A text that a 16-bit length can't hold is cut at a character.
+    /// NULLABLE_STRING, compact if `flexible`. One of more than 32767 bytes makes [`check`](Self::check) fail.
     pub fn nullable_string(&mut self, value: Option<&str>, flexible: bool) {
-        let value = value.map(|text| &text[..text.floor_char_boundary(i16::MAX as usize)]);
         self.length(value.map(str::len), flexible, false);
         self.buffer.extend_from_slice(value.unwrap_or_default().as_bytes());
     }
@@ -144,23 +164,23 @@ impl Writer {
     }
 
     /// An array, compact if `flexible`.
-    pub fn array<T, E>(
+    pub fn array<T>(
         &mut self,
         elements: &[T],
         flexible: bool,
-        mut element: impl FnMut(&mut Self, &T) -> Result<(), E>,
-    ) -> Result<(), E> {
+        mut element: impl FnMut(&mut Self, &T) -> Result<()>,
+    ) -> Result<()> {
         self.count(Some(elements.len()), flexible);
         elements.iter().try_for_each(|e| element(self, e))
     }
 
     /// A nullable array, compact if `flexible`.
-    pub fn nullable_array<T, E>(
+    pub fn nullable_array<T>(
         &mut self,
         elements: Option<&[T]>,
         flexible: bool,
-        element: impl FnMut(&mut Self, &T) -> Result<(), E>,
-    ) -> Result<(), E> {
+        element: impl FnMut(&mut Self, &T) -> Result<()>,
+    ) -> Result<()> {
         match elements {
             Some(elements) => self.array(elements, flexible, element),
             None => {
@@ -170,18 +190,30 @@ impl Writer {
         }
     }
 
+    /// A nullable structure: a byte that says whether it follows, then the structure.
+    pub fn nullable_struct<T>(
+        &mut self,
+        value: Option<&T>,
+        write: impl FnOnce(&mut Self, &T) -> Result<()>,
+    ) -> Result<()> {
+        self.i8(if value.is_some() { 1 } else { -1 });
+        value.map_or(Ok(()), |value| write(self, value))
+    }
+
     /// An empty section of tagged fields.
     pub fn no_tagged_fields(&mut self) {
         self.unsigned_varint(0);
     }
 
     /// One tagged field: its tag, its size, and what `write` writes.
-    pub fn tagged_field<E>(&mut self, tag: u32, write: impl FnOnce(&mut Self) -> Result<(), E>) -> Result<(), E> {
+    pub fn tagged_field(&mut self, tag: u32, write: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
         let mut section = Self::new();
         write(&mut section)?;
+        self.too_long = self.too_long.or(section.too_long);
         let section = section.into_bytes();
         self.unsigned_varint(tag);
-        self.unsigned_varint(section.len() as u32);
+        // Unlike other compact lengths, this one is not the length plus one: there is no null.
+        self.unsigned_varint(u32::try_from(section.len()).unwrap_or(u32::MAX));
         self.raw(&section);
         Ok(())
     }
@@ -271,5 +303,16 @@ mod tests {
         assert_eq!(BigEndian::read_i32(&flat[4..]) as usize, SPLICE_LENGTH);
         assert_eq!(flat[8 + SPLICE_LENGTH], 1);
         assert_eq!(frame.slices().len(), 4);
+    }
+
+    #[test]
+    fn strings_beyond_the_limit_are_refused() {
+        for flexible in [false, true] {
+            let mut writer = Writer::new();
+            writer.string(&"x".repeat(32767), flexible);
+            assert!(writer.check().is_ok());
+            writer.tagged_field(0, |w| Ok(w.string(&"x".repeat(32768), flexible))).unwrap();
+            assert_eq!(writer.check().unwrap_err().kind(), ErrorKind::TooLarge);
+        }
     }
 }
