@@ -3,6 +3,7 @@
 //! `cargo run -p codegen [-- [--check] [JAR]]`: without a path, Maven fetches the jar into `target/kafka-jars`.
 //! `--check` writes nothing, names the files that are out of date and exits with 1 if there are any.
 
+mod model;
 mod rust;
 mod schema;
 mod table;

@@ -165,3 +165,26 @@ fn without_comments(text: &str) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_end_with_the_line_and_do_not_start_inside_strings() {
+        let text = "// head\n{\"a\": \"x//y \\\" // z\"} // tail\n";
+        let value: Value = serde_json::from_str(&without_comments(text)).unwrap();
+        assert_eq!(value["a"], "x//y \" // z");
+    }
+
+    #[test]
+    fn versions_are_read_in_every_form() {
+        let range = |low, high| Some(Versions { low, high });
+        assert_eq!(Versions::parse("3-5"), range(3, 5));
+        assert_eq!(Versions::parse("4"), range(4, 4));
+        assert_eq!(Versions::parse("2+"), range(2, i16::MAX));
+        assert!(Versions::parse("none").unwrap().is_empty());
+        assert_eq!(Versions::parse("3-"), None);
+        assert!(Versions { low: 0, high: 5 }.and(Versions { low: 6, high: 9 }).is_empty());
+    }
+}

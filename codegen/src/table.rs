@@ -1,7 +1,8 @@
 //! Which messages are written, into which files, and the file that binds them together.
 
 use crate::Result;
-use crate::rust::{HEADER, snake};
+use crate::model::snake;
+use crate::rust::HEADER;
 use crate::schema::Schema;
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -15,6 +15,8 @@ pub trait Message: Debug + Send {
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
 
+type Decode = fn(&mut Reader, i16) -> Result<Box<dyn Message>>;
+
 /// An API: its number, name and versions, and how its messages are read.
 #[derive(Debug, Clone, Copy)]
 pub struct Api {
@@ -28,8 +30,8 @@ pub struct Api {
     pub max_version: i16,
     /// The first version with compact lengths and tagged fields (`i16::MAX` if there is none).
     pub flexible_version: i16,
-    request: fn(&mut Reader, i16) -> Result<Box<dyn Message>>,
-    response: fn(&mut Reader, i16) -> Result<Box<dyn Message>>,
+    request: Decode,
+    response: Decode,
 }
 
 impl Api {
@@ -74,11 +76,7 @@ impl Api {
     }
 }
 
-fn whole(
-    decode: fn(&mut Reader, i16) -> Result<Box<dyn Message>>,
-    version: i16,
-    bytes: Bytes,
-) -> Result<Box<dyn Message>> {
+fn whole(decode: Decode, version: i16, bytes: Bytes) -> Result<Box<dyn Message>> {
     let mut reader = Reader::new(bytes);
     let message = decode(&mut reader, version)?;
     reader.finish()?;
@@ -119,7 +117,7 @@ mod tests {
     use super::*;
 
     /// Every API, version and direction, with what reads it.
-    fn every_message() -> impl Iterator<Item = (String, i16, fn(&mut Reader, i16) -> Result<Box<dyn Message>>)> {
+    fn every_message() -> impl Iterator<Item = (String, i16, Decode)> {
         Api::all().iter().flat_map(|api| {
             (api.min_version..=api.max_version).flat_map(|version| {
                 [("request", api.request), ("response", api.response)]

@@ -263,7 +263,7 @@ impl Reader {
                 0 => vec![0; n],
                 1 => vec![0x7f; n],
                 // As numbers these are negative; n is then 1, 2, 4, 8 or 16, or the length of a string.
-                2 if n % 2 == 0 => [0xc3, 0xa9].repeat(n / 2),
+                2 if n.is_multiple_of(2) => [0xc3, 0xa9].repeat(n / 2),
                 3 if n == 1 => vec![1],
                 _ => (0..n).map(|_| rng.alphanumeric() as u8).collect(),
             };

@@ -311,7 +311,12 @@ mod tests {
             let mut writer = Writer::new();
             writer.string(&"x".repeat(32767), flexible);
             assert!(writer.check().is_ok());
-            writer.tagged_field(0, |w| Ok(w.string(&"x".repeat(32768), flexible))).unwrap();
+            let too_long = "x".repeat(32768);
+            let write = |w: &mut Writer| {
+                w.string(&too_long, flexible);
+                Ok(())
+            };
+            writer.tagged_field(0, write).unwrap();
             assert_eq!(writer.check().unwrap_err().kind(), ErrorKind::TooLarge);
         }
     }
