@@ -1,1 +1,14 @@
-//! cluster
+//! What is known of the cluster: brokers, topics, leaders, coordinators, and connections to them.
+
+mod brokers;
+mod builder;
+mod client;
+mod coordinator;
+mod metadata;
+mod snapshot;
+
+pub use builder::ClientBuilder;
+pub use client::Client;
+pub(crate) use client::{Core, TopicUse};
+pub(crate) use coordinator::CoordinatorType;
+pub(crate) use snapshot::{Leader, Snapshot, Topic};

@@ -1,0 +1,225 @@
+//! The client's settings.
+
+use super::client::Client;
+use crate::backoff::Backoff;
+use crate::config::{Properties, Setting, address_list};
+use crate::net::{NetConfig, Peer};
+use crate::{Error, Result};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Checked settings.
+#[derive(Debug, Clone)]
+pub(crate) struct ClientConfig {
+    pub(crate) bootstrap: Vec<Peer>,
+    pub(crate) net: NetConfig,
+    pub(crate) request_timeout: Duration,
+    pub(crate) metadata_max_age: Duration,
+    pub(crate) reconnect_backoff: Backoff,
+    pub(crate) retry_backoff: Backoff,
+    pub(crate) allow_auto_create_topics: bool,
+    pub(crate) client_rack: Option<String>,
+}
+
+/// Settings of a [`Client`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct ClientBuilder {
+    bootstrap_servers: String,
+    client_id: String,
+    client_rack: String,
+    connection_setup_timeout: Duration,
+    request_timeout: Duration,
+    metadata_max_age: Duration,
+    reconnect_backoff: Duration,
+    reconnect_backoff_max: Duration,
+    retry_backoff: Duration,
+    retry_backoff_max: Duration,
+    allow_auto_create_topics: bool,
+    max_response_bytes: usize,
+}
+
+impl ClientBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            bootstrap_servers: String::new(),
+            client_id: "sarameya".into(),
+            client_rack: String::new(),
+            connection_setup_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(30),
+            metadata_max_age: Duration::from_secs(300),
+            reconnect_backoff: Duration::from_millis(50),
+            reconnect_backoff_max: Duration::from_secs(1),
+            retry_backoff: Duration::from_millis(100),
+            retry_backoff_max: Duration::from_secs(1),
+            allow_auto_create_topics: true,
+            max_response_bytes: 100 * 1024 * 1024,
+        }
+    }
+
+    /// Some brokers of the cluster, `host:port` separated by commas; the rest is found through them. Required.
+    ///
+    /// Kafka: `bootstrap.servers`.
+    pub fn bootstrap_servers(mut self, addresses: impl Into<String>) -> Self {
+        self.bootstrap_servers = addresses.into();
+        self
+    }
+
+    /// The name that brokers log and apply quotas to.
+    ///
+    /// Kafka: `client.id`. Defaults to `sarameya`.
+    pub fn client_id(mut self, client_id: impl Into<String>) -> Self {
+        self.client_id = client_id.into();
+        self
+    }
+
+    /// Where this client runs, so that a broker may send it to a replica nearby (KIP-392).
+    ///
+    /// Kafka: `client.rack`. Defaults to none.
+    pub fn client_rack(mut self, rack: impl Into<String>) -> Self {
+        self.client_rack = rack.into();
+        self
+    }
+
+    /// How long setting up one connection may take: name look-up, TCP and the first exchange together. It also bounds
+    /// [`build`](Self::build).
+    ///
+    /// Kafka: `socket.connection.setup.timeout.ms`. Defaults to 10 s.
+    pub fn connection_setup_timeout(mut self, timeout: Duration) -> Self {
+        self.connection_setup_timeout = timeout;
+        self
+    }
+
+    /// How long one request and its whole answer may take.
+    ///
+    /// Kafka: `request.timeout.ms`. Defaults to 30 s.
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = timeout;
+        self
+    }
+
+    /// How old metadata may get before it is refreshed without need: new partitions are noticed by then.
+    ///
+    /// Kafka: `metadata.max.age.ms`. Defaults to 5 min.
+    pub fn metadata_max_age(mut self, age: Duration) -> Self {
+        self.metadata_max_age = age;
+        self
+    }
+
+    /// The pause before a broker is dialled again after a failed attempt; it doubles up to `max`, with a jitter of 20 %.
+    ///
+    /// Kafka: `reconnect.backoff.ms`, `reconnect.backoff.max.ms`. Defaults to 50 ms and 1 s.
+    pub fn reconnect_backoff(mut self, min: Duration, max: Duration) -> Self {
+        self.reconnect_backoff = min;
+        self.reconnect_backoff_max = max;
+        self
+    }
+
+    /// The pause before a failed request is repeated; it doubles up to `max`, with a jitter of 20 %.
+    ///
+    /// Kafka: `retry.backoff.ms`, `retry.backoff.max.ms`. Defaults to 100 ms and 1 s.
+    pub fn retry_backoff(mut self, min: Duration, max: Duration) -> Self {
+        self.retry_backoff = min;
+        self.retry_backoff_max = max;
+        self
+    }
+
+    /// Whether producing to an absent topic may create it, if the broker allows that too. Consuming never creates one.
+    ///
+    /// Kafka: `allow.auto.create.topics`. Defaults to true.
+    pub fn allow_auto_create_topics(mut self, allow: bool) -> Self {
+        self.allow_auto_create_topics = allow;
+        self
+    }
+
+    /// The largest answer taken from a broker, in bytes; a larger one breaks the connection before memory is taken for
+    /// it. It must be above the consumer's `fetch.max.bytes`, and brokers exceed that for a single large batch.
+    ///
+    /// Kafka (librdkafka): `receive.message.max.bytes`. Defaults to 100 MiB. Range: 1 KiB to 2 GiB.
+    pub fn max_response_bytes(mut self, bytes: usize) -> Self {
+        self.max_response_bytes = bytes;
+        self
+    }
+
+    /// Takes the settings that are the client's from a list of settings by their Kafka names.
+    ///
+    /// An error names a setting whose value can't be read, or that asks for what this crate does not have.
+    pub fn properties(mut self, properties: &Properties) -> Result<Self> {
+        for setting in properties.iter() {
+            self.set(&setting)?;
+        }
+        Ok(self)
+    }
+
+    fn set(&mut self, setting: &Setting<'_>) -> Result<()> {
+        match setting.name() {
+            "bootstrap.servers" => self.bootstrap_servers = setting.text().to_owned(),
+            "client.id" => self.client_id = setting.text().to_owned(),
+            "client.rack" => self.client_rack = setting.text().to_owned(),
+            "socket.connection.setup.timeout.ms" => self.connection_setup_timeout = setting.milliseconds()?,
+            "request.timeout.ms" => self.request_timeout = setting.milliseconds()?,
+            "metadata.max.age.ms" => self.metadata_max_age = setting.milliseconds()?,
+            "reconnect.backoff.ms" => self.reconnect_backoff = setting.milliseconds()?,
+            "reconnect.backoff.max.ms" => self.reconnect_backoff_max = setting.milliseconds()?,
+            "retry.backoff.ms" => self.retry_backoff = setting.milliseconds()?,
+            "retry.backoff.max.ms" => self.retry_backoff_max = setting.milliseconds()?,
+            "allow.auto.create.topics" => self.allow_auto_create_topics = setting.boolean()?,
+            "receive.message.max.bytes" => self.max_response_bytes = setting.number()?,
+            // To go on in plaintext where protection was asked for would be worse than to fail.
+            "security.protocol" if setting.text() != "PLAINTEXT" => {
+                return Err(setting.refuse("this version connects in PLAINTEXT only"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Connects. Blocks until a broker has answered, at most the connection setup timeout; an error names the setting
+    /// at fault or every address tried.
+    pub fn build(self) -> Result<Client> {
+        Client::start(self.check()?)
+    }
+
+    fn check(self) -> Result<ClientConfig> {
+        let bootstrap = address_list("bootstrap.servers", &self.bootstrap_servers)?
+            .into_iter()
+            .map(|(host, port)| Peer { node_id: -1, host: Arc::from(host), port })
+            .collect();
+        if !(1024..=i32::MAX as usize).contains(&self.max_response_bytes) {
+            return Err(Error::config("receive.message.max.bytes", "must lie between 1 KiB and 2 GiB"));
+        }
+        for (name, timeout) in [
+            ("socket.connection.setup.timeout.ms", self.connection_setup_timeout),
+            ("request.timeout.ms", self.request_timeout),
+            ("metadata.max.age.ms", self.metadata_max_age),
+            ("reconnect.backoff.ms", self.reconnect_backoff),
+            ("retry.backoff.ms", self.retry_backoff),
+        ] {
+            if timeout.is_zero() {
+                return Err(Error::config(name, "must be more than 0"));
+            }
+        }
+        for (name, other, min, max) in [
+            ("reconnect.backoff.max.ms", "reconnect.backoff.ms", self.reconnect_backoff, self.reconnect_backoff_max),
+            ("retry.backoff.max.ms", "retry.backoff.ms", self.retry_backoff, self.retry_backoff_max),
+        ] {
+            if max < min {
+                return Err(Error::config(name, format!("must not be below {other}")));
+            }
+        }
+        Ok(ClientConfig {
+            bootstrap,
+            net: NetConfig {
+                client_id: Arc::from(self.client_id),
+                connection_setup_timeout: self.connection_setup_timeout,
+                max_response_bytes: self.max_response_bytes,
+            },
+            request_timeout: self.request_timeout,
+            metadata_max_age: self.metadata_max_age,
+            reconnect_backoff: Backoff::new(self.reconnect_backoff, self.reconnect_backoff_max),
+            retry_backoff: Backoff::new(self.retry_backoff, self.retry_backoff_max),
+            allow_auto_create_topics: self.allow_auto_create_topics,
+            client_rack: Some(self.client_rack).filter(|rack| !rack.is_empty()),
+        })
+    }
+}

@@ -1,0 +1,321 @@
+//! The client: what producers, consumers, groups and admin calls share.
+
+use super::brokers::Brokers;
+use super::builder::{ClientBuilder, ClientConfig};
+use super::metadata::{Metadata, Refresher};
+use super::snapshot::Snapshot;
+use crate::net::{Connection, Deadline, Interrupt, Peer};
+use crate::protocol::Request;
+use crate::{Error, ErrorKind, Result};
+use crossbeam_channel::Receiver;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// A connection to a Kafka cluster: brokers, metadata, versions. Cheap to clone; all clones are the same client.
+///
+/// Producers, consumers, groups and admin calls share one. It has one thread of its own, `kafka-metadata`, which ends
+/// when the last clone and everything built on it are gone.
+///
+/// ```no_run
+/// # fn main() -> sarameya::Result<()> {
+/// let client = sarameya::Client::connect("localhost:9092")?;
+/// println!("{} partitions", client.partition_count("test3")?);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    core: Arc<Core>,
+    /// Ends the refresher with the last clone.
+    _refresher: Arc<RefresherGuard>,
+}
+
+/// What the crate's threads hold of a client. It does not keep the refresher alive by itself.
+#[derive(Debug)]
+pub(crate) struct Core {
+    config: ClientConfig,
+    brokers: Arc<Brokers>,
+    metadata: Arc<Metadata>,
+    interrupt: Interrupt,
+}
+
+#[derive(Debug)]
+struct RefresherGuard {
+    interrupt: Interrupt,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Client {
+    /// Connects with the default settings to a cluster of which some brokers are named: `host:port,host:port`.
+    ///
+    /// Blocks until one of them has answered, at most the
+    /// [connection setup timeout](ClientBuilder::connection_setup_timeout). An error names every address tried.
+    pub fn connect(bootstrap_servers: &str) -> Result<Self> {
+        Self::builder().bootstrap_servers(bootstrap_servers).build()
+    }
+
+    /// Settings first.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::new()
+    }
+
+    pub(super) fn start(config: ClientConfig) -> Result<Self> {
+        let interrupt = Interrupt::new().map_err(|error| Error::io(error, "making a socket pair"))?;
+        let (metadata, wanted) = Metadata::new();
+        let brokers = Arc::new(Brokers::new(config.bootstrap.clone(), config.reconnect_backoff.clone()));
+        let refresher = Refresher {
+            shared: metadata.clone(),
+            brokers: brokers.clone(),
+            net: config.net.clone(),
+            interrupt: interrupt.clone(),
+            request_timeout: config.request_timeout,
+            max_age: config.metadata_max_age,
+            retry: config.retry_backoff.clone(),
+            connection: None,
+            wanted,
+        };
+        let thread = std::thread::Builder::new().name("kafka-metadata".into()).spawn(move || refresher.run());
+        let thread = thread.map_err(|error| Error::new(ErrorKind::Thread, format!("starting kafka-metadata: {error}")))?;
+        let guard = RefresherGuard { interrupt: interrupt.clone(), thread: Mutex::new(Some(thread)) };
+        let deadline = Deadline::after(config.net.connection_setup_timeout);
+        let core = Core { config, brokers, metadata, interrupt: interrupt.clone() };
+        let client = Self { core: Arc::new(core), _refresher: Arc::new(guard) };
+        client.core.metadata.wait_for(deadline, &interrupt, "a first answer from the cluster", |snapshot| {
+            Ok((!snapshot.brokers.is_empty()).then_some(()))
+        })?;
+        Ok(client)
+    }
+
+    /// The number of partitions of a topic. Blocks while its metadata is fetched, at most the request timeout. The
+    /// topic is not created by asking.
+    pub fn partition_count(&self, topic: &str) -> Result<usize> {
+        let _in_use = self.core.use_topic(topic, false);
+        self.core.wait_for_partitions(topic, &self.core.interrupt, Deadline::after(self.core.config.request_timeout))
+    }
+
+    /// The cluster's id; `None` for brokers older than 0.10.1.
+    pub fn cluster_id(&self) -> Option<String> {
+        self.core.snapshot().cluster_id.clone()
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("config", &self.core.config).finish_non_exhaustive()
+    }
+}
+
+impl Drop for RefresherGuard {
+    fn drop(&mut self) {
+        self.interrupt.trigger();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Everything the thread waits for ends with the interrupt, so this join is short. It may be dropped by a thread
+        // of this crate, but never by the refresher itself, which holds no client.
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            log::error!("kafka-metadata panicked");
+        }
+    }
+}
+
+/// A topic's metadata is refreshed while one of these lives.
+#[derive(Debug)]
+pub(crate) struct TopicUse {
+    metadata: Arc<Metadata>,
+    topic: Arc<str>,
+    create: bool,
+}
+
+impl Drop for TopicUse {
+    fn drop(&mut self) {
+        self.metadata.remove_use(&self.topic, self.create);
+    }
+}
+
+impl Core {
+    pub(crate) fn config(&self) -> &ClientConfig {
+        &self.config
+    }
+
+    /// The newest view of the cluster.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.metadata.snapshot()
+    }
+
+    /// Wants newer metadata than `generation`; does not wait. To be called with the generation that turned out stale.
+    pub(crate) fn refresh_since(&self, generation: u64) {
+        self.metadata.refresh_since(generation);
+    }
+
+    /// A token arrives after every metadata refresh, well ended or not. The channel is disconnected when the client ends.
+    pub(crate) fn listen(&self) -> Receiver<()> {
+        self.metadata.listen()
+    }
+
+    /// Keeps the topic's metadata fresh while the answer lives. With `create` it may be created by asking for it, if
+    /// `allow.auto.create.topics` and the broker allow that.
+    pub(crate) fn use_topic(&self, topic: &str, create: bool) -> TopicUse {
+        let topic: Arc<str> = Arc::from(topic);
+        let create = create && self.config.allow_auto_create_topics;
+        self.metadata.add_use(&topic, create);
+        TopicUse { metadata: self.metadata.clone(), topic, create }
+    }
+
+    /// Waits until a snapshot has what `find` looks for, refreshing meanwhile.
+    pub(crate) fn wait_for<T>(
+        &self,
+        deadline: Deadline,
+        interrupt: &Interrupt,
+        waiting_for: &str,
+        find: impl FnMut(&Snapshot) -> Result<Option<T>>,
+    ) -> Result<T> {
+        self.metadata.wait_for(deadline, interrupt, waiting_for, find)
+    }
+
+    /// Waits until the topic's partitions are known, and fails at once if the broker refuses or the topic stays unknown
+    /// until the deadline. The topic must be in use.
+    pub(crate) fn wait_for_partitions(&self, topic: &str, interrupt: &Interrupt, deadline: Deadline) -> Result<usize> {
+        let mut last = None;
+        let waited = self.wait_for(deadline, interrupt, "the topic's metadata", |snapshot| {
+            if let Some(count) = snapshot.partition_count(topic) {
+                return Ok(Some(count));
+            }
+            match snapshot.topic(topic).map(|t| t.error) {
+                Some(code) if !code.is_retriable() => {
+                    Err(Error::from_code(code, "the topic can't be used").with_topic(topic))
+                }
+                code => {
+                    last = code;
+                    Ok(None)
+                }
+            }
+        });
+        waited.map_err(|error| match (error.kind(), last) {
+            // The broker's own word for it says more than that time went by.
+            (ErrorKind::Timeout, Some(code)) => {
+                Error::from_code(code, "the topic did not become available before the deadline").with_topic(topic)
+            }
+            _ => error.with_topic(topic),
+        })
+    }
+
+    /// Where a node is.
+    pub(crate) fn peer(&self, node_id: i32) -> Result<Peer> {
+        let unknown = || Error::new(ErrorKind::Network, format!("broker {node_id} is not in the cluster's metadata"));
+        self.brokers.peer(node_id, &self.snapshot()).ok_or_else(unknown)
+    }
+
+    pub(super) fn name_broker(&self, peer: Peer) {
+        self.brokers.name(peer);
+    }
+
+    /// How long to wait before a node may be dialled again; zero if it may be now.
+    pub(crate) fn dial_delay(&self, node_id: i32) -> Duration {
+        let Ok(peer) = self.peer(node_id) else { return Duration::ZERO };
+        self.brokers.delay(&peer, Instant::now()).map_or(Duration::ZERO, |(delay, _)| delay)
+    }
+
+    /// Dials a node for an owner that keeps the connection. Waits while the node's reconnect backoff lasts; a failure
+    /// makes that longer for everybody and asks for new metadata.
+    pub(crate) fn dial(&self, node_id: i32, interrupt: &Interrupt, deadline: Deadline) -> Result<Connection> {
+        let generation = self.snapshot().generation;
+        let dialled = self.peer(node_id).and_then(|peer| self.dial_peer(&peer, interrupt, deadline));
+        if dialled.is_err() {
+            self.refresh_since(generation);
+        }
+        dialled
+    }
+
+    fn dial_peer(&self, peer: &Peer, interrupt: &Interrupt, deadline: Deadline) -> Result<Connection> {
+        while let Some((delay, error)) = self.brokers.delay(peer, Instant::now()) {
+            if deadline.remaining() <= delay {
+                return Err(error);
+            }
+            if interrupt.wait(delay) {
+                return Err(Error::new(ErrorKind::Closed, "closed while waiting to connect again"));
+            }
+        }
+        let dialled = Connection::dial(peer, &self.config.net, interrupt, deadline);
+        match &dialled {
+            Ok(_) => self.brokers.attempt_succeeded(peer),
+            Err(error) if error.kind() == ErrorKind::Closed => {}
+            Err(error) => self.brokers.attempt_failed(peer, error, Instant::now()),
+        }
+        dialled
+    }
+
+    /// Borrows a connection to a node for one exchange. A connection that was idle and turns out to be dead is replaced
+    /// once, so `exchange` may run twice.
+    pub(crate) fn with_node<T>(
+        &self,
+        node_id: i32,
+        interrupt: &Interrupt,
+        deadline: Deadline,
+        mut exchange: impl FnMut(&mut Connection) -> Result<T>,
+    ) -> Result<T> {
+        let peer = self.peer(node_id)?;
+        if let Some(mut connection) = self.brokers.check_out(&peer, Instant::now()) {
+            connection.set_interrupt(interrupt);
+            match exchange(&mut connection) {
+                Err(error) if error.kind() == ErrorKind::Network => log::debug!("idle connection: {error}"),
+                outcome => {
+                    self.brokers.check_in(connection);
+                    return outcome;
+                }
+            }
+        }
+        let mut connection = self.dial(node_id, interrupt, deadline)?;
+        let outcome = exchange(&mut connection);
+        self.brokers.check_in(connection);
+        outcome
+    }
+
+    /// Borrows a connection to any broker for one exchange; tries the next one if a connection can't be made or breaks.
+    pub(crate) fn with_any<T>(
+        &self,
+        interrupt: &Interrupt,
+        deadline: Deadline,
+        mut exchange: impl FnMut(&mut Connection) -> Result<T>,
+    ) -> Result<T> {
+        let snapshot = self.snapshot();
+        let mut last = None;
+        for peer in self.brokers.candidates(&snapshot).into_iter().filter(|p| p.node_id >= 0) {
+            // One broker that accepts and never answers must leave time for the next.
+            let share = deadline.within(deadline.remaining() / 2);
+            match self.with_node(peer.node_id, interrupt, share, &mut exchange) {
+                Err(error) if matches!(error.kind(), ErrorKind::Network | ErrorKind::Timeout) => last = Some(error),
+                outcome => return outcome,
+            }
+            if deadline.has_passed() || interrupt.is_triggered() {
+                break;
+            }
+        }
+        self.refresh_since(snapshot.generation);
+        Err(last.unwrap_or_else(|| Error::new(ErrorKind::Network, "no broker is known")))
+    }
+
+    /// One call to one node over a pooled connection.
+    pub(crate) fn call<R: Request>(
+        &self,
+        node_id: i32,
+        request: &R,
+        interrupt: &Interrupt,
+        deadline: Deadline,
+    ) -> Result<R::Response> {
+        self.with_node(node_id, interrupt, deadline, |connection| connection.call(request, deadline))
+    }
+
+    /// The client's own interrupt, for calls on a user's thread.
+    pub(crate) fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
+    }
+
+    pub(crate) fn bootstrap(&self) -> &[Peer] {
+        self.brokers.bootstrap()
+    }
+}

@@ -1,0 +1,438 @@
+//! One connection to one broker: a plain blocking value with pipelining.
+
+use super::stream::{Readiness, Stream};
+use super::versions::ApiVersions;
+use super::{Deadline, Interrupt, Waker, dial};
+use crate::protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+use crate::protocol::{Reader, Request, Response, Writer, request_header_version, response_header_version};
+use crate::{Error, ErrorCode, ErrorKind, Result};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Small answers are read in one go with their length; this much is read ahead.
+const INBOX_BYTES: usize = 8 * 1024;
+/// The first step of a large answer's buffer; it doubles as bytes really arrive.
+const FIRST_STEP_BYTES: usize = 1024 * 1024;
+/// A buffer larger than this is not kept for the next request.
+const KEPT_BUFFER_BYTES: usize = 256 * 1024;
+
+/// What all connections of a client have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct NetConfig {
+    pub(crate) client_id: Arc<str>,
+    /// TCP, handshake and all. Kafka: `socket.connection.setup.timeout.ms`.
+    pub(crate) connection_setup_timeout: Duration,
+    /// Larger answers are refused before any memory is taken for them.
+    pub(crate) max_response_bytes: usize,
+}
+
+/// Whom a connection goes to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Peer {
+    /// The broker's node id, or -1 for a bootstrap address.
+    pub(crate) node_id: i32,
+    pub(crate) host: Arc<str>,
+    pub(crate) port: u16,
+}
+
+impl Peer {
+    pub(crate) fn address(&self) -> String {
+        if self.host.contains(':') && !self.host.starts_with('[') {
+            return format!("[{}]:{}", self.host, self.port);
+        }
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
+/// A request whose answer is outstanding.
+#[derive(Debug)]
+struct InFlight {
+    correlation_id: i32,
+    api_key: i16,
+    api_name: &'static str,
+    version: i16,
+    header_version: i16,
+}
+
+/// A connection to one broker, with versions negotiated. It has exactly one owner, and its first error is its last: a
+/// half-written request or half-read answer is never resumed, so the owner drops it and dials again.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: Stream,
+    peer: Peer,
+    versions: Arc<ApiVersions>,
+    client_id: Arc<str>,
+    max_response_bytes: usize,
+    next_correlation_id: i32,
+    in_flight: VecDeque<InFlight>,
+    /// Bytes read but not yet taken: `inbox[taken..]`.
+    inbox: Vec<u8>,
+    taken: usize,
+    outbox: Vec<u8>,
+    throttled_until: Option<Instant>,
+    last_used: Instant,
+    broken: bool,
+}
+
+impl Connection {
+    /// Connects and negotiates versions, all before `deadline` and within the setup timeout.
+    pub(crate) fn dial(peer: &Peer, config: &NetConfig, interrupt: &Interrupt, deadline: Deadline) -> Result<Self> {
+        let deadline = deadline.within(config.connection_setup_timeout);
+        let named = |error: Error| error.with_broker(peer.node_id, peer.address());
+        let mut connection = Self::open(peer, config, interrupt, deadline).map_err(named)?;
+        match connection.negotiate(ApiVersionsRequest::MAX_VERSION, deadline) {
+            // Some servers know no other version and close on what they do not know: once more with version 0.
+            Err(error) if error.kind() == ErrorKind::Network => {
+                log::debug!("{}: {error}; trying ApiVersions version 0", peer.address());
+                connection = Self::open(peer, config, interrupt, deadline).map_err(named)?;
+                connection.negotiate(0, deadline).map_err(|error| handshake_hint(error, peer))?;
+            }
+            outcome => outcome.map_err(|error| handshake_hint(error, peer))?,
+        }
+        log::debug!("connected to {} (node {})", peer.address(), peer.node_id);
+        Ok(connection)
+    }
+
+    fn open(peer: &Peer, config: &NetConfig, interrupt: &Interrupt, deadline: Deadline) -> Result<Self> {
+        let socket = dial::connect(&peer.host, peer.port, interrupt, deadline)?;
+        let stream =
+            Stream::new(socket, interrupt.clone()).map_err(|error| Error::io(error, "setting up a socket"))?;
+        Ok(Self {
+            stream,
+            peer: peer.clone(),
+            versions: Arc::new(ApiVersions::default()),
+            client_id: config.client_id.clone(),
+            max_response_bytes: config.max_response_bytes,
+            next_correlation_id: 0,
+            in_flight: VecDeque::new(),
+            inbox: Vec::with_capacity(INBOX_BYTES),
+            taken: 0,
+            outbox: Vec::new(),
+            throttled_until: None,
+            last_used: Instant::now(),
+            broken: false,
+        })
+    }
+
+    /// Asks for the broker's versions, at most twice: a broker that does not know ours answers in version 0's layout,
+    /// newer ones with the range they know.
+    fn negotiate(&mut self, version: i16, deadline: Deadline) -> Result<()> {
+        let mut response = self.api_versions(version, deadline)?;
+        if ErrorCode(response.error_code) == ErrorCode::UNSUPPORTED_VERSION && version > 0 {
+            let known = response.api_keys.iter().find(|api| api.api_key == ApiVersionsRequest::KEY);
+            let fallback = known.map_or(0, |api| api.max_version).clamp(0, version - 1);
+            response = self.api_versions(fallback, deadline)?;
+        }
+        match ErrorCode(response.error_code) {
+            ErrorCode::NONE => {
+                self.versions = Arc::new(ApiVersions::from_response(&response));
+                Ok(())
+            }
+            code => Err(Error::from_code(code, "the broker refused to say which versions it speaks")),
+        }
+    }
+
+    fn api_versions(&mut self, version: i16, deadline: Deadline) -> Result<ApiVersionsResponse> {
+        let request = ApiVersionsRequest {
+            client_software_name: env!("CARGO_PKG_NAME").into(),
+            client_software_version: env!("CARGO_PKG_VERSION").into(),
+            ..Default::default()
+        };
+        self.send_version(&request, version, true, deadline)?;
+        let mut body = self.receive_body(ApiVersionsRequest::KEY, deadline)?;
+        // The error code stands first in every version; with this one the rest is in version 0's layout.
+        let mut peek = body.reader.clone();
+        if ErrorCode(peek.i16()?) == ErrorCode::UNSUPPORTED_VERSION {
+            return ApiVersionsResponse::decode(&mut body.reader, 0);
+        }
+        let response = ApiVersionsResponse::decode(&mut body.reader, version)?;
+        body.reader.finish()?;
+        Ok(response)
+    }
+
+    /// From now on this interrupt ends its waits: the connection has a new owner.
+    pub(crate) fn set_interrupt(&mut self, interrupt: &Interrupt) {
+        self.stream.set_interrupt(interrupt.clone());
+    }
+
+    /// The version of `R` that will be spoken here.
+    pub(crate) fn version<R: Request>(&self) -> Result<i16> {
+        self.versions.pick::<R>().map_err(|error| self.named(error))
+    }
+
+    /// What the broker speaks.
+    pub(crate) fn versions(&self) -> &Arc<ApiVersions> {
+        &self.versions
+    }
+
+    pub(crate) fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// How many answers are outstanding.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// When it was last used.
+    pub(crate) fn last_used(&self) -> Instant {
+        self.last_used
+    }
+
+    /// Until when the broker asked for silence (KIP-219), if that time has not passed.
+    pub(crate) fn throttled_until(&self) -> Option<Instant> {
+        self.throttled_until.filter(|until| *until > Instant::now())
+    }
+
+    /// Whether an idle connection can be used again: no error so far, nothing outstanding, nothing unasked has come.
+    pub(crate) fn is_reusable(&self) -> bool {
+        !self.broken && self.in_flight.is_empty() && self.taken == self.inbox.len() && !self.stream.has_input()
+    }
+
+    /// Sends a request and waits for its answer. Nothing else may be outstanding.
+    pub(crate) fn call<R: Request>(&mut self, request: &R, deadline: Deadline) -> Result<R::Response> {
+        let version = self.version::<R>()?;
+        self.call_version(request, version, deadline)
+    }
+
+    /// Like [`call`](Self::call) in a version the caller picked, which must not be above what [`version`](Self::version) says.
+    pub(crate) fn call_version<R: Request>(
+        &mut self,
+        request: &R,
+        version: i16,
+        deadline: Deadline,
+    ) -> Result<R::Response> {
+        self.wait_while_throttled(deadline)?;
+        self.send_version(request, version, true, deadline)?;
+        self.receive::<R>(deadline)
+    }
+
+    /// Sends a request; its answer is to be received later, in order.
+    pub(crate) fn send<R: Request>(&mut self, request: &R, deadline: Deadline) -> Result<()> {
+        let version = self.version::<R>()?;
+        self.send_version(request, version, true, deadline)
+    }
+
+    /// Like [`send`](Self::send) in a version the caller picked. Without `answered` no answer will come (acks 0).
+    pub(crate) fn send_version<R: Request>(
+        &mut self,
+        request: &R,
+        version: i16,
+        answered: bool,
+        deadline: Deadline,
+    ) -> Result<()> {
+        self.check()?;
+        let correlation_id = self.next_correlation_id;
+        self.next_correlation_id = correlation_id.wrapping_add(1);
+        let mut writer = Writer::reuse(std::mem::take(&mut self.outbox));
+        writer.i32(0);
+        writer.i16(R::KEY);
+        writer.i16(version);
+        writer.i32(correlation_id);
+        // The header's client id is never compact, so that any broker can read it.
+        writer.nullable_string(Some(&self.client_id), false);
+        if request_header_version::<R>(version) >= 2 {
+            writer.no_tagged_fields();
+        }
+        // A request that can't be encoded leaves the connection as it was.
+        request.encode(&mut writer, version).map_err(|error| self.named(error))?;
+        if writer.len() > i32::MAX as usize {
+            return Err(self.named(Error::new(ErrorKind::TooLarge, format!("a {} request over 2 GiB", R::NAME))));
+        }
+        let frame = writer.into_frame();
+        log::trace!("{}: {} v{version} #{correlation_id}, {} bytes", self.peer.host, R::NAME, frame.len());
+        let written = self.stream.write_all(&mut frame.slices(), deadline);
+        self.outbox = frame.into_buffer();
+        if self.outbox.capacity() > KEPT_BUFFER_BYTES {
+            self.outbox = Vec::new();
+        }
+        written.map_err(|error| self.broke(error))?;
+        if answered {
+            self.in_flight.push_back(InFlight {
+                correlation_id,
+                api_key: R::KEY,
+                api_name: R::NAME,
+                version,
+                header_version: response_header_version::<R>(version),
+            });
+        }
+        self.last_used = Instant::now();
+        Ok(())
+    }
+
+    /// Receives the answer to the oldest outstanding request, which must have been an `R`.
+    pub(crate) fn receive<R: Request>(&mut self, deadline: Deadline) -> Result<R::Response> {
+        let Body { mut reader, version, api_name } = self.receive_body(R::KEY, deadline)?;
+        let decoded = R::Response::decode(&mut reader, version).and_then(|response| {
+            reader.finish()?;
+            Ok(response)
+        });
+        let response = decoded.map_err(|error| {
+            self.broke(Error::protocol(format!("the answer to {api_name} v{version} is malformed: {error}")))
+        })?;
+        let throttle_ms = response.throttle_time_ms();
+        if throttle_ms > 0 {
+            log::debug!("{} asks for {throttle_ms} ms of silence", self.peer.address());
+            self.throttled_until = Some(Instant::now() + Duration::from_millis(throttle_ms as u64));
+        }
+        Ok(response)
+    }
+
+    fn receive_body(&mut self, api_key: i16, deadline: Deadline) -> Result<Body> {
+        self.check()?;
+        let Some(expected) = self.in_flight.pop_front() else {
+            return Err(self.broke(Error::protocol("no answer is outstanding")));
+        };
+        let read = self.read_answer(&expected, deadline);
+        let reader = read.map_err(|error| self.broke(error))?;
+        if expected.api_key != api_key {
+            return Err(self.broke(Error::protocol(format!("the next answer is one to {}", expected.api_name))));
+        }
+        self.last_used = Instant::now();
+        Ok(Body { reader, version: expected.version, api_name: expected.api_name })
+    }
+
+    fn read_answer(&mut self, expected: &InFlight, deadline: Deadline) -> Result<Reader> {
+        let frame = self.read_frame(deadline)?;
+        let mut reader = Reader::new(frame);
+        let correlation_id = reader.i32()?;
+        if correlation_id != expected.correlation_id {
+            // Answers come in order, so an answer to anything else means that the two sides no longer agree.
+            return Err(Error::protocol(format!(
+                "an answer with correlation id {correlation_id} where {} was due",
+                expected.correlation_id
+            )));
+        }
+        if expected.header_version >= 1 {
+            reader.tagged_fields(|_, _| Ok(false))?;
+        }
+        Ok(reader)
+    }
+
+    /// Reads one length-prefixed frame.
+    fn read_frame(&mut self, deadline: Deadline) -> Result<Bytes> {
+        self.fill_inbox(4, deadline)?;
+        let mut prefix = [0; 4];
+        prefix.copy_from_slice(&self.inbox[self.taken..self.taken + 4]);
+        let length = self.frame_length(prefix)?;
+        self.taken += 4;
+
+        let mut frame = Vec::with_capacity(length.min(FIRST_STEP_BYTES));
+        let ahead = (self.inbox.len() - self.taken).min(length);
+        frame.extend_from_slice(&self.inbox[self.taken..self.taken + ahead]);
+        self.taken += ahead;
+        while frame.len() < length {
+            if length - frame.len() < INBOX_BYTES / 2 {
+                // The end of this frame and perhaps the next one, in one call.
+                self.fill_inbox(1, deadline)?;
+                let n = (self.inbox.len() - self.taken).min(length - frame.len());
+                frame.extend_from_slice(&self.inbox[self.taken..self.taken + n]);
+                self.taken += n;
+                continue;
+            }
+            if frame.len() == frame.capacity() {
+                frame.reserve_exact(frame.len().min(length - frame.len()));
+            }
+            self.stream.read(&mut frame, deadline)?;
+        }
+        Ok(Bytes::from(frame))
+    }
+
+    /// Makes at least `n` bytes available in the inbox.
+    fn fill_inbox(&mut self, n: usize, deadline: Deadline) -> Result<()> {
+        while self.inbox.len() - self.taken < n {
+            if self.taken == self.inbox.len() {
+                self.inbox.clear();
+                self.taken = 0;
+            } else if self.inbox.len() == self.inbox.capacity() {
+                self.inbox.drain(..self.taken);
+                self.taken = 0;
+            }
+            self.stream.read(&mut self.inbox, deadline)?;
+        }
+        Ok(())
+    }
+
+    /// Checks a frame's length before any memory is taken for it.
+    fn frame_length(&self, prefix: [u8; 4]) -> Result<usize> {
+        match &prefix {
+            b"HTTP" => return Err(Error::protocol("this looks like an HTTP server, not a Kafka broker")),
+            // A TLS record: type alert or handshake, then the version 3.x.
+            [0x15 | 0x16, 3, ..] => {
+                return Err(Error::protocol("this looks like a TLS port; the connection is plaintext"));
+            }
+            _ => {}
+        }
+        let length = i32::from_be_bytes(prefix);
+        match usize::try_from(length) {
+            Ok(n) if n > self.max_response_bytes => Err(Error::new(
+                ErrorKind::TooLarge,
+                format!("an answer of {n} bytes is over the limit of {} bytes", self.max_response_bytes),
+            )),
+            Ok(n) if n >= 4 => Ok(n),
+            _ => Err(Error::protocol(format!("a frame of {length} bytes"))),
+        }
+    }
+
+    /// Waits until there is something to read, the waker is used, or the deadline has passed.
+    pub(crate) fn wait_readable(&mut self, waker: Option<&Waker>, deadline: Deadline) -> Result<Readiness> {
+        if self.taken < self.inbox.len() {
+            return Ok(Readiness::Ready);
+        }
+        let waited = self.stream.wait_readable(waker, deadline);
+        waited.map_err(|error| self.broke(error))
+    }
+
+    /// Keeps the silence the broker asked for. Ends early if the connection breaks.
+    pub(crate) fn wait_while_throttled(&mut self, deadline: Deadline) -> Result<()> {
+        while let Some(until) = self.throttled_until() {
+            let wait = Deadline::at(until).min(deadline);
+            match self.wait_readable(None, wait)? {
+                Readiness::TimedOut if deadline.has_passed() => {
+                    let message = "the deadline passed while the broker throttles this client";
+                    return Err(self.named(Error::new(ErrorKind::Timeout, message)));
+                }
+                Readiness::TimedOut => {}
+                // Nothing is outstanding here but what the owner pipelined; it will read it.
+                Readiness::Ready | Readiness::Woken => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.broken {
+            return Err(self.named(Error::new(ErrorKind::Network, "the connection is broken")));
+        }
+        Ok(())
+    }
+
+    fn named(&self, error: Error) -> Error {
+        error.with_broker(self.peer.node_id, self.peer.address())
+    }
+
+    /// Marks the connection as dead: after an error nobody knows where in the stream of bytes the two sides are.
+    fn broke(&mut self, error: Error) -> Error {
+        self.broken = true;
+        self.named(error)
+    }
+}
+
+/// The body of an answer.
+struct Body {
+    reader: Reader,
+    version: i16,
+    api_name: &'static str,
+}
+
+/// Says what most often is behind a connection that ends during the first exchange.
+fn handshake_hint(error: Error, peer: &Peer) -> Error {
+    if error.kind() != ErrorKind::Network {
+        return error;
+    }
+    Error::new(ErrorKind::Network, format!("{error} during the first request: is this a Kafka port, and a plaintext one?"))
+        .with_broker(peer.node_id, peer.address())
+        .with_source(error)
+}

@@ -1,0 +1,109 @@
+//! How one thread ends or wakes another that is blocked on a socket.
+
+use crossbeam_channel::{Receiver, Sender};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// The end of an owner (a client, a producer, a consumer): once triggered it stays so, and every wait of every thread
+/// that holds a clone ends. Cloneable.
+#[derive(Debug, Clone)]
+pub(crate) struct Interrupt(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    triggered: AtomicBool,
+    /// Never drained, so that it wakes every thread that polls it, now or later.
+    readable: UnixStream,
+    writer: UnixStream,
+    /// Dropping it is the broadcast to threads that wait on a channel. No message is ever sent.
+    alive: Mutex<Option<Sender<()>>>,
+    ended: Receiver<()>,
+}
+
+impl Interrupt {
+    pub(crate) fn new() -> io::Result<Self> {
+        let (readable, writer) = UnixStream::pair()?;
+        writer.set_nonblocking(true)?;
+        // Bound 0: the channel carries nothing, only its disconnection.
+        let (alive, ended) = crossbeam_channel::bounded(0);
+        Ok(Self(Arc::new(Inner {
+            triggered: AtomicBool::new(false),
+            readable,
+            writer,
+            alive: Mutex::new(Some(alive)),
+            ended,
+        })))
+    }
+
+    /// Ends all waits, now and for good.
+    pub(crate) fn trigger(&self) {
+        if !self.0.triggered.swap(true, Ordering::SeqCst) {
+            drop(self.0.alive.lock().unwrap_or_else(PoisonError::into_inner).take());
+            // One byte fits into an empty socket buffer.
+            let _ = (&self.0.writer).write(&[1]);
+        }
+    }
+
+    pub(crate) fn is_triggered(&self) -> bool {
+        self.0.triggered.load(Ordering::SeqCst)
+    }
+
+    /// Waits for `timeout`; true if the interrupt came.
+    pub(crate) fn wait(&self, timeout: Duration) -> bool {
+        // Nobody sends, so a result other than a timeout is the disconnection.
+        !matches!(self.0.ended.recv_timeout(timeout), Err(crossbeam_channel::RecvTimeoutError::Timeout))
+    }
+
+    /// A channel that is disconnected when the interrupt comes, for `select!`.
+    pub(crate) fn channel(&self) -> &Receiver<()> {
+        &self.0.ended
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.0.readable.as_fd()
+    }
+}
+
+/// Wakes the one thread that waits for its socket and for work at the same time. Wakes that come before the wait are
+/// kept; many of them are one.
+#[derive(Debug)]
+pub(crate) struct Waker {
+    pending: AtomicBool,
+    readable: UnixStream,
+    writer: UnixStream,
+}
+
+impl Waker {
+    pub(crate) fn new() -> io::Result<Self> {
+        let (readable, writer) = UnixStream::pair()?;
+        readable.set_nonblocking(true)?;
+        writer.set_nonblocking(true)?;
+        Ok(Self { pending: AtomicBool::new(false), readable, writer })
+    }
+
+    /// Ends the current wait, or the next one.
+    pub(crate) fn wake(&self) {
+        if !self.pending.swap(true, Ordering::SeqCst) {
+            let _ = (&self.writer).write(&[1]);
+        }
+    }
+
+    /// Takes back the wakes so far. What was done before a wake is seen after this call.
+    pub(crate) fn drain(&self) {
+        let mut sink = [0; 16];
+        // Read before the flag is cleared: a wake in between writes nothing, but it is part of those taken back, and
+        // the caller looks for work after this call.
+        if self.pending.load(Ordering::SeqCst) {
+            let _ = (&self.readable).read(&mut sink);
+            self.pending.store(false, Ordering::SeqCst);
+        }
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.readable.as_fd()
+    }
+}
