@@ -144,6 +144,11 @@ impl Error {
         self
     }
 
+    pub(crate) fn with_setting(mut self, setting: &str) -> Self {
+        self.inner().setting = Some(setting.to_owned());
+        self
+    }
+
     pub(crate) fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.inner().source = Some(Arc::new(source));
         self

@@ -186,6 +186,11 @@ impl Connection {
         self.throttled_until.filter(|until| *until > Instant::now())
     }
 
+    /// Whether an error has ended it.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     /// Whether an idle connection can be used again: no error so far, nothing outstanding, nothing unasked has come.
     pub(crate) fn is_reusable(&self) -> bool {
         !self.broken && self.in_flight.is_empty() && self.taken == self.inbox.len() && !self.stream.has_input()

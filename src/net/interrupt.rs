@@ -1,5 +1,9 @@
 //! How one thread ends or wakes another that is blocked on a socket.
 
+use super::stream::wait_for;
+use super::{Deadline, Readiness};
+use crate::Result;
+use rustix::event::PollFlags;
 use crossbeam_channel::{Receiver, Sender};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -63,7 +67,7 @@ impl Interrupt {
         &self.0.ended
     }
 
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.0.readable.as_fd()
     }
 }
@@ -103,7 +107,12 @@ impl Waker {
         }
     }
 
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.readable.as_fd()
+    }
+
+    /// Waits for a wake, at most until `deadline`; an error of kind `Closed` is the interrupt.
+    pub(crate) fn wait(&self, interrupt: &Interrupt, deadline: Deadline) -> Result<Readiness> {
+        wait_for(self.fd(), PollFlags::IN, Some(interrupt), None, deadline)
     }
 }

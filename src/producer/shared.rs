@@ -1,0 +1,268 @@
+//! What a producer's callers, senders and router share.
+
+use super::budget::Budget;
+use super::builder::ProducerConfig;
+use super::partition::{Due, Limits, PartitionQueue, Unsealed};
+use super::partitioner::Partitioner;
+use super::producer_id::ProducerIds;
+use super::sender::{self, SenderHandle};
+use crate::batch::{Compressor, SealedBatch};
+use crate::cluster::{Client, Core, TopicUse};
+use crate::net::{Interrupt, Waker};
+use crate::{Error, ErrorKind, Result};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
+
+/// One per producer.
+pub(super) struct Shared {
+    pub(super) config: ProducerConfig,
+    pub(super) client: Client,
+    pub(super) partitioner: Box<dyn Partitioner>,
+    pub(super) budget: Budget,
+    pub(super) ids: ProducerIds,
+    /// Ends every thread and wait of this producer.
+    pub(super) interrupt: Interrupt,
+    /// No more records are taken.
+    pub(super) closing: AtomicBool,
+    /// The router is asked to look after leaders and deadlines.
+    pub(super) router: Waker,
+    topics: RwLock<HashMap<Arc<str>, Arc<TopicQueue>>>,
+    senders: Mutex<HashMap<i32, Arc<SenderHandle>>>,
+    /// Compression contexts, as many as were ever used at once.
+    compressors: Mutex<Vec<Compressor>>,
+    /// What ended the producer, for all who ask later.
+    fatal: Mutex<Option<Error>>,
+}
+
+/// One topic's partitions.
+pub(super) struct TopicQueue {
+    pub(super) name: Arc<str>,
+    partitions: RwLock<Arc<Vec<Arc<PartitionQueue>>>>,
+    /// Where records go that could go anywhere.
+    sticky: AtomicUsize,
+    _in_use: TopicUse,
+}
+
+impl Shared {
+    pub(super) fn new(config: ProducerConfig, client: Client, partitioner: Box<dyn Partitioner>) -> Result<Self> {
+        let pair = |error| Error::io(error, "making a socket pair");
+        Ok(Self {
+            budget: Budget::new(config.buffer_memory),
+            config,
+            client,
+            partitioner,
+            ids: ProducerIds::default(),
+            interrupt: Interrupt::new().map_err(pair)?,
+            closing: AtomicBool::new(false),
+            router: Waker::new().map_err(pair)?,
+            topics: RwLock::default(),
+            senders: Mutex::default(),
+            compressors: Mutex::default(),
+            fatal: Mutex::default(),
+        })
+    }
+
+    pub(super) fn core(&self) -> &Arc<Core> {
+        self.client.core()
+    }
+
+    pub(super) fn topic(&self, name: &str) -> Option<Arc<TopicQueue>> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Runs `f` on a known topic without taking a reference count.
+    pub(super) fn with_topic<T>(&self, name: &str, f: impl FnOnce(&TopicQueue) -> T) -> Option<T> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner).get(name).map(|topic| f(topic))
+    }
+
+    pub(super) fn topics(&self) -> Vec<Arc<TopicQueue>> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Adds a topic that is in use from now on; its partitions come with the metadata.
+    pub(super) fn add_topic(&self, name: &str) -> Arc<TopicQueue> {
+        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(topic) = topics.get(name) {
+            return topic.clone();
+        }
+        let topic = Arc::new(TopicQueue {
+            name: Arc::from(name),
+            partitions: RwLock::default(),
+            sticky: AtomicUsize::new(0),
+            _in_use: self.core().use_topic(name, true),
+        });
+        topics.insert(topic.name.clone(), topic.clone());
+        topic
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            batch_size: self.config.batch_size,
+            linger: self.config.linger,
+            max_in_flight: self.config.max_in_flight,
+            idempotent: self.config.idempotence,
+            retry_backoff: self.core().config().retry_backoff.clone(),
+        }
+    }
+
+    /// Tells the partition's sender, or the router if there is no leader, that something may be due.
+    pub(super) fn schedule(self: &Arc<Self>, partition: &Arc<PartitionQueue>, wake: bool) {
+        let due = partition.due(Instant::now());
+        self.schedule_due(partition, due, wake);
+    }
+
+    pub(super) fn schedule_due(self: &Arc<Self>, partition: &Arc<PartitionQueue>, due: Due, wake: bool) {
+        let Some(node) = partition.leader() else {
+            self.router.wake();
+            return;
+        };
+        if due == Due::Later {
+            return;
+        }
+        // A sender that has just retired is replaced; the new one can't retire before it has looked at its lists.
+        while !self.sender(node).is_some_and(|sender| sender.schedule(partition, due, wake)) {
+            if self.interrupt.is_triggered() {
+                return;
+            }
+        }
+    }
+
+    /// The sender of a node, started if there is none. `None` if no thread can be had: then the router tries again.
+    pub(super) fn sender(self: &Arc<Self>, node: i32) -> Option<Arc<SenderHandle>> {
+        let mut senders = self.lock_senders();
+        if let Some(sender) = senders.get(&node).filter(|sender| !sender.is_retired()) {
+            return Some(sender.clone());
+        }
+        match sender::start(self, node) {
+            Ok(sender) => {
+                senders.insert(node, sender.clone());
+                Some(sender)
+            }
+            Err(error) => {
+                drop(senders);
+                self.fail_all(&error);
+                None
+            }
+        }
+    }
+
+    pub(super) fn senders(&self) -> Vec<Arc<SenderHandle>> {
+        self.lock_senders().values().cloned().collect()
+    }
+
+    fn lock_senders(&self) -> MutexGuard<'_, HashMap<i32, Arc<SenderHandle>>> {
+        self.senders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Compresses and checksums a batch, on whatever thread calls. A batch that can't be is an error of its records.
+    pub(super) fn seal(&self, unsealed: Unsealed) -> Result<SealedBatch, ()> {
+        let Unsealed { builder, outcome, .. } = unsealed;
+        let before = builder.capacity();
+        let pooled = self.compressors.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut compressor = pooled.unwrap_or_else(|| Compressor::new(self.config.compression_level));
+        let sealed = builder.seal(self.config.compression, &mut compressor);
+        self.compressors.lock().unwrap_or_else(PoisonError::into_inner).push(compressor);
+        match sealed {
+            Ok((sealed, spare)) => {
+                if let Some(spare) = spare {
+                    // Compressed into a buffer of its own: that one counts now, and the first one is free again.
+                    self.budget.adjust(0, sealed.capacity());
+                    self.budget.give_buffer(spare);
+                }
+                Ok(sealed)
+            }
+            Err(error) => {
+                self.budget.give(before);
+                outcome.fail(error);
+                Err(())
+            }
+        }
+    }
+
+    /// Seals a full batch that still has its place in the queue, and lets its sender know.
+    pub(super) fn seal_in_place(self: &Arc<Self>, partition: &Arc<PartitionQueue>, full: Unsealed) {
+        let slot = full.slot();
+        let outcome = full.outcome.clone();
+        match self.seal(full) {
+            Ok(sealed) => partition.sealed(slot, sealed, outcome),
+            Err(()) => partition.abandon(slot, &outcome),
+        }
+        self.schedule(partition, true);
+    }
+
+    /// Ends the producer for good: every record fails with this error, now and later.
+    pub(super) fn fail_all(self: &Arc<Self>, error: &Error) {
+        log::error!("the producer can't go on: {error}");
+        self.fatal.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| error.clone());
+        self.closing.store(true, Ordering::SeqCst);
+        self.resolve_all(error);
+    }
+
+    /// Resolves everything that is unresolved.
+    pub(super) fn resolve_all(&self, error: &Error) {
+        let now = Instant::now();
+        let mut dropped = Vec::new();
+        for topic in self.topics() {
+            for partition in topic.partitions().iter() {
+                let named = error.clone().with_topic(topic.name.clone()).with_partition(partition.index);
+                partition.expire(now, &mut |outcome| _ = outcome.fail(named.clone()), &mut dropped);
+            }
+        }
+        for builder in dropped {
+            self.budget.give_buffer(builder.into_buffer());
+        }
+    }
+
+    /// Why no more records are taken, if so.
+    pub(super) fn check_open(&self) -> Result<()> {
+        if !self.closing.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let fatal = self.fatal.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Err(fatal.unwrap_or_else(|| Error::new(ErrorKind::Closed, "the producer is closed")))
+    }
+
+    pub(super) fn recycle(&self, sealed: SealedBatch) {
+        self.budget.give_buffer(sealed.into_buffer());
+    }
+}
+
+impl TopicQueue {
+    pub(super) fn partitions(&self) -> Arc<Vec<Arc<PartitionQueue>>> {
+        self.partitions.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Runs `f` on the partitions without taking a reference count.
+    pub(super) fn with_partitions<T>(&self, f: impl FnOnce(&[Arc<PartitionQueue>]) -> T) -> T {
+        f(&self.partitions.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Adds what is missing up to `count`; partitions never get fewer.
+    pub(super) fn grow(&self, count: usize, limits: &Limits) {
+        if self.with_partitions(<[_]>::len) >= count {
+            return;
+        }
+        let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
+        let mut grown = partitions.to_vec();
+        for index in grown.len()..count {
+            grown.push(Arc::new(PartitionQueue::new(self.name.clone(), index as i32, limits.clone())));
+        }
+        *partitions = Arc::new(grown);
+    }
+
+    /// The partition that records without a key stick to, for `count` partitions.
+    pub(super) fn sticky(&self, count: usize) -> usize {
+        self.sticky.load(Ordering::Relaxed) % count
+    }
+
+    /// Another one, with a leader if there is such a one.
+    pub(super) fn switch_sticky(&self, partitions: &[Arc<PartitionQueue>]) -> usize {
+        let start = fastrand::usize(..partitions.len());
+        let order = (0..partitions.len()).map(|i| (start + i) % partitions.len());
+        let next = order.into_iter().find(|i| partitions[*i].leader().is_some()).unwrap_or(start);
+        self.sticky.store(next, Ordering::Relaxed);
+        next
+    }
+}
