@@ -11,6 +11,8 @@ mod net;
 pub mod protocol;
 mod record;
 
+pub use cluster::{Client, ClientBuilder};
+pub use config::Properties;
 pub use error::{Error, ErrorCode, ErrorKind, Result};
 pub use group::{Assignment, Assignor, GroupAssignment, GroupMember, RangeAssignor, RoundRobinAssignor};
 pub use record::{Header, ProducerRecord};

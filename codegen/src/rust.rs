@@ -25,7 +25,7 @@ pub fn file(module: &Module<'_>) -> Result<String> {
                 for s in structs(schema, &|n| if clash.contains(n) { format!("{prefix}{n}") } else { n.to_owned() })? {
                     let head = (s.path == schema.name).then(|| match prefix {
                         "Request" => request_head(name, *key, request),
-                        _ => ("impl Response for".to_owned(), String::new(), ""),
+                        _ => response_head(response),
                     });
                     write_struct(&mut body, &s, head)?;
                 }
@@ -77,6 +77,12 @@ fn request_head(name: &str, key: i16, schema: &Schema) -> Head {
         schema.valid_versions.low, schema.valid_versions.high
     );
     ("impl Request for".to_owned(), consts, "")
+}
+
+fn response_head(schema: &Schema) -> Head {
+    let throttled = schema.fields.iter().any(|field| field.name == "ThrottleTimeMs");
+    let method = if throttled { "fn throttle_time_ms(&self) -> i32 {\nself.throttle_time_ms\n}\n\n" } else { "" };
+    ("impl Response for".to_owned(), method.to_owned(), "")
 }
 
 fn data_head(schema: &Schema) -> Head {

@@ -1,8 +1,8 @@
 //! Where the brokers are, when one may be dialled again, and idle connections for single calls.
 
 use super::snapshot::Snapshot;
-use crate::backoff::Backoff;
 use crate::Error;
+use crate::backoff::Backoff;
 use crate::net::{Connection, Peer};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -77,7 +77,8 @@ impl Client {
             wanted,
         };
         let thread = std::thread::Builder::new().name("kafka-metadata".into()).spawn(move || refresher.run());
-        let thread = thread.map_err(|error| Error::new(ErrorKind::Thread, format!("starting kafka-metadata: {error}")))?;
+        let thread =
+            thread.map_err(|error| Error::new(ErrorKind::Thread, format!("starting kafka-metadata: {error}")))?;
         let guard = RefresherGuard { interrupt: interrupt.clone(), thread: Mutex::new(Some(thread)) };
         let deadline = Deadline::after(config.net.connection_setup_timeout);
         let core = Core { config, brokers, metadata, interrupt: interrupt.clone() };

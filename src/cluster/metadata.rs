@@ -157,8 +157,11 @@ fn timed_out(waiting_for: &str, cause: Option<Error>) -> Error {
             if !cause.is_retriable() {
                 return cause;
             }
-            Error::new(ErrorKind::Timeout, format!("the deadline passed while waiting for {waiting_for}; last: {cause}"))
-                .with_source(cause)
+            Error::new(
+                ErrorKind::Timeout,
+                format!("the deadline passed while waiting for {waiting_for}; last: {cause}"),
+            )
+            .with_source(cause)
         }
         None => Error::new(ErrorKind::Timeout, format!("the deadline passed while waiting for {waiting_for}")),
     }

@@ -84,7 +84,11 @@ impl Snapshot {
             generation: self.generation + 1,
             cluster_id: response.cluster_id.clone().or_else(|| self.cluster_id.clone()),
             controller: Some(response.controller_id).filter(|id| *id >= 0),
-            brokers: response.brokers.iter().filter_map(|b| Some((b.node_id, peer(b.node_id, &b.host, b.port)?))).collect(),
+            brokers: response
+                .brokers
+                .iter()
+                .filter_map(|b| Some((b.node_id, peer(b.node_id, &b.host, b.port)?)))
+                .collect(),
             topics: self.topics.iter().filter(|(name, _)| kept(name)).map(|(n, t)| (n.clone(), t.clone())).collect(),
         };
         if next.brokers.is_empty() {

@@ -97,8 +97,7 @@ impl Connection {
 
     fn open(peer: &Peer, config: &NetConfig, interrupt: &Interrupt, deadline: Deadline) -> Result<Self> {
         let socket = dial::connect(&peer.host, peer.port, interrupt, deadline)?;
-        let stream =
-            Stream::new(socket, interrupt.clone()).map_err(|error| Error::io(error, "setting up a socket"))?;
+        let stream = Stream::new(socket, interrupt.clone()).map_err(|error| Error::io(error, "setting up a socket"))?;
         Ok(Self {
             stream,
             peer: peer.clone(),
@@ -437,7 +436,10 @@ fn handshake_hint(error: Error, peer: &Peer) -> Error {
     if error.kind() != ErrorKind::Network {
         return error;
     }
-    Error::new(ErrorKind::Network, format!("{error} during the first request: is this a Kafka port, and a plaintext one?"))
-        .with_broker(peer.node_id, peer.address())
-        .with_source(error)
+    Error::new(
+        ErrorKind::Network,
+        format!("{error} during the first request: is this a Kafka port, and a plaintext one?"),
+    )
+    .with_broker(peer.node_id, peer.address())
+    .with_source(error)
 }

@@ -3,8 +3,8 @@
 use super::stream::wait_for;
 use super::{Deadline, Readiness};
 use crate::Result;
-use rustix::event::PollFlags;
 use crossbeam_channel::{Receiver, Sender};
+use rustix::event::PollFlags;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;

@@ -14,6 +14,3 @@ pub(crate) use connection::{Connection, NetConfig, Peer};
 pub(crate) use deadline::Deadline;
 pub(crate) use interrupt::{Interrupt, Waker};
 pub(crate) use stream::Readiness;
-
-#[cfg(test)]
-mod tests;

@@ -16,8 +16,7 @@ pub(crate) struct ApiVersions {
 impl ApiVersions {
     pub(crate) fn from_response(response: &ApiVersionsResponse) -> Self {
         let ranges = response.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect();
-        let features =
-            response.finalized_features.iter().map(|f| (f.name.clone(), f.max_version_level)).collect();
+        let features = response.finalized_features.iter().map(|f| (f.name.clone(), f.max_version_level)).collect();
         Self { ranges, features }
     }
 

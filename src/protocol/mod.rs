@@ -34,6 +34,11 @@ pub trait Request: Sized + Default + std::fmt::Debug {
 
 /// A response body.
 pub trait Response: Sized + Default + std::fmt::Debug {
+    /// How long the broker asks the client to be silent, in milliseconds (KIP-219); 0 where the answer has no such field.
+    fn throttle_time_ms(&self) -> i32 {
+        0
+    }
+
     /// Writes the body.
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<()>;
     /// Reads a body.

@@ -64,6 +64,10 @@ pub struct AddOffsetsToTxnResponse {
 }
 
 impl Response for AddOffsetsToTxnResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("AddOffsetsToTxnResponse", version, 0, 4)?;
         let flexible = version >= 3;

@@ -175,6 +175,10 @@ pub struct AddPartitionsToTxnResponse {
 }
 
 impl Response for AddPartitionsToTxnResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("AddPartitionsToTxnResponse", version, 0, 5)?;
         let flexible = version >= 3;

@@ -123,6 +123,10 @@ impl Default for AddRaftVoterResponse {
 }
 
 impl Response for AddRaftVoterResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("AddRaftVoterResponse", version, 0, 1)?;
         w.i32(self.throttle_time_ms);

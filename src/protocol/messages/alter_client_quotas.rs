@@ -162,6 +162,10 @@ pub struct AlterClientQuotasResponse {
 }
 
 impl Response for AlterClientQuotasResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("AlterClientQuotasResponse", version, 0, 1)?;
         let flexible = version >= 1;

@@ -130,6 +130,10 @@ pub struct AlterConfigsResponse {
 }
 
 impl Response for AlterConfigsResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("AlterConfigsResponse", version, 0, 2)?;
         let flexible = version >= 2;

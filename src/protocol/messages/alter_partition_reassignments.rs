@@ -139,6 +139,10 @@ impl Default for AlterPartitionReassignmentsResponse {
 }
 
 impl Response for AlterPartitionReassignmentsResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("AlterPartitionReassignmentsResponse", version, 0, 1)?;
         w.i32(self.throttle_time_ms);

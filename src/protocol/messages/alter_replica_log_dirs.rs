@@ -119,6 +119,10 @@ pub struct AlterReplicaLogDirsResponse {
 }
 
 impl Response for AlterReplicaLogDirsResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("AlterReplicaLogDirsResponse", version, 1, 2)?;
         let flexible = version >= 2;

@@ -106,6 +106,10 @@ pub struct AlterShareGroupOffsetsResponse {
 }
 
 impl Response for AlterShareGroupOffsetsResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("AlterShareGroupOffsetsResponse", version, 0, 0)?;
         w.i32(self.throttle_time_ms);

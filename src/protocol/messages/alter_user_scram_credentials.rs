@@ -127,6 +127,10 @@ pub struct AlterUserScramCredentialsResponse {
 }
 
 impl Response for AlterUserScramCredentialsResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("AlterUserScramCredentialsResponse", version, 0, 0)?;
         w.i32(self.throttle_time_ms);

@@ -88,6 +88,10 @@ impl Default for ApiVersionsResponse {
 }
 
 impl Response for ApiVersionsResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("ApiVersionsResponse", version, 0, 4)?;
         let flexible = version >= 3;

@@ -53,6 +53,10 @@ pub struct ConsumerGroupDescribeResponse {
 }
 
 impl Response for ConsumerGroupDescribeResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("ConsumerGroupDescribeResponse", version, 0, 1)?;
         w.i32(self.throttle_time_ms);

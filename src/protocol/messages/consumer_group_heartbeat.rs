@@ -147,6 +147,10 @@ pub struct ConsumerGroupHeartbeatResponse {
 }
 
 impl Response for ConsumerGroupHeartbeatResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("ConsumerGroupHeartbeatResponse", version, 0, 1)?;
         w.i32(self.throttle_time_ms);

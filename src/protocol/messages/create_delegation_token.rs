@@ -156,6 +156,10 @@ impl std::fmt::Debug for CreateDelegationTokenResponse {
 }
 
 impl Response for CreateDelegationTokenResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("CreateDelegationTokenResponse", version, 1, 3)?;
         let flexible = version >= 2;

@@ -133,6 +133,10 @@ pub struct CreatePartitionsResponse {
 }
 
 impl Response for CreatePartitionsResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("CreatePartitionsResponse", version, 0, 3)?;
         let flexible = version >= 2;

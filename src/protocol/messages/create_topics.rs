@@ -183,6 +183,10 @@ pub struct CreateTopicsResponse {
 }
 
 impl Response for CreateTopicsResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("CreateTopicsResponse", version, 2, 7)?;
         let flexible = version >= 5;

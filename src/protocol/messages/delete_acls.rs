@@ -118,6 +118,10 @@ pub struct DeleteAclsResponse {
 }
 
 impl Response for DeleteAclsResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("DeleteAclsResponse", version, 1, 3)?;
         let flexible = version >= 2;

@@ -55,6 +55,10 @@ pub struct DeleteGroupsResponse {
 }
 
 impl Response for DeleteGroupsResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("DeleteGroupsResponse", version, 0, 2)?;
         let flexible = version >= 2;

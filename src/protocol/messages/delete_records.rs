@@ -120,6 +120,10 @@ pub struct DeleteRecordsResponse {
 }
 
 impl Response for DeleteRecordsResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("DeleteRecordsResponse", version, 0, 2)?;
         let flexible = version >= 2;

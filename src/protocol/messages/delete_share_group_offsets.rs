@@ -76,6 +76,10 @@ pub struct DeleteShareGroupOffsetsResponse {
 }
 
 impl Response for DeleteShareGroupOffsetsResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("DeleteShareGroupOffsetsResponse", version, 0, 0)?;
         w.i32(self.throttle_time_ms);

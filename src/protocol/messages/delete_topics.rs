@@ -99,6 +99,10 @@ pub struct DeleteTopicsResponse {
 }
 
 impl Response for DeleteTopicsResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("DeleteTopicsResponse", version, 1, 6)?;
         let flexible = version >= 4;

@@ -100,6 +100,10 @@ impl Default for DescribeAclsResponse {
 }
 
 impl Response for DescribeAclsResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("DescribeAclsResponse", version, 1, 3)?;
         let flexible = version >= 2;

@@ -108,6 +108,10 @@ impl Default for DescribeClientQuotasResponse {
 }
 
 impl Response for DescribeClientQuotasResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("DescribeClientQuotasResponse", version, 0, 1)?;
         let flexible = version >= 1;

@@ -99,6 +99,10 @@ impl Default for DescribeClusterResponse {
 }
 
 impl Response for DescribeClusterResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("DescribeClusterResponse", version, 0, 2)?;
         w.i32(self.throttle_time_ms);

@@ -111,6 +111,10 @@ pub struct DescribeConfigsResponse {
 }
 
 impl Response for DescribeConfigsResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("DescribeConfigsResponse", version, 1, 4)?;
         let flexible = version >= 4;

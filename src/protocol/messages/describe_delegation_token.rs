@@ -93,6 +93,10 @@ pub struct DescribeDelegationTokenResponse {
 }
 
 impl Response for DescribeDelegationTokenResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("DescribeDelegationTokenResponse", version, 1, 3)?;
         let flexible = version >= 2;

@@ -66,6 +66,10 @@ pub struct DescribeGroupsResponse {
 }
 
 impl Response for DescribeGroupsResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("DescribeGroupsResponse", version, 0, 6)?;
         let flexible = version >= 5;

@@ -95,6 +95,10 @@ pub struct DescribeLogDirsResponse {
 }
 
 impl Response for DescribeLogDirsResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("DescribeLogDirsResponse", version, 1, 5)?;
         let flexible = version >= 2;

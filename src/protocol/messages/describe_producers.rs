@@ -75,6 +75,10 @@ pub struct DescribeProducersResponse {
 }
 
 impl Response for DescribeProducersResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("DescribeProducersResponse", version, 0, 0)?;
         w.i32(self.throttle_time_ms);

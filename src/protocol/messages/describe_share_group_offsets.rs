@@ -107,6 +107,10 @@ pub struct DescribeShareGroupOffsetsResponse {
 }
 
 impl Response for DescribeShareGroupOffsetsResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("DescribeShareGroupOffsetsResponse", version, 0, 1)?;
         w.i32(self.throttle_time_ms);

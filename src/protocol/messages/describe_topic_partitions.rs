@@ -110,6 +110,10 @@ pub struct DescribeTopicPartitionsResponse {
 }
 
 impl Response for DescribeTopicPartitionsResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("DescribeTopicPartitionsResponse", version, 0, 0)?;
         w.i32(self.throttle_time_ms);

@@ -49,6 +49,10 @@ pub struct DescribeTransactionsResponse {
 }
 
 impl Response for DescribeTransactionsResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("DescribeTransactionsResponse", version, 0, 0)?;
         w.i32(self.throttle_time_ms);

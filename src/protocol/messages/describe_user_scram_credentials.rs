@@ -84,6 +84,10 @@ impl Default for DescribeUserScramCredentialsResponse {
 }
 
 impl Response for DescribeUserScramCredentialsResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("DescribeUserScramCredentialsResponse", version, 0, 0)?;
         w.i32(self.throttle_time_ms);

@@ -109,6 +109,10 @@ pub struct ElectLeadersResponse {
 }
 
 impl Response for ElectLeadersResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("ElectLeadersResponse", version, 0, 2)?;
         let flexible = version >= 2;

@@ -74,6 +74,10 @@ impl Default for EndTxnResponse {
 }
 
 impl Response for EndTxnResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("EndTxnResponse", version, 0, 5)?;
         let flexible = version >= 3;

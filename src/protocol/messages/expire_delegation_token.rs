@@ -68,6 +68,10 @@ pub struct ExpireDelegationTokenResponse {
 }
 
 impl Response for ExpireDelegationTokenResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("ExpireDelegationTokenResponse", version, 1, 2)?;
         let flexible = version >= 2;

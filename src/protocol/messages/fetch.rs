@@ -391,6 +391,10 @@ pub struct FetchResponse {
 }
 
 impl Response for FetchResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("FetchResponse", version, 4, 18)?;
         let flexible = version >= 12;

@@ -105,6 +105,10 @@ impl Default for FindCoordinatorResponse {
 }
 
 impl Response for FindCoordinatorResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("FindCoordinatorResponse", version, 0, 6)?;
         let flexible = version >= 3;

@@ -60,6 +60,10 @@ pub struct GetTelemetrySubscriptionsResponse {
 }
 
 impl Response for GetTelemetrySubscriptionsResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("GetTelemetrySubscriptionsResponse", version, 0, 0)?;
         w.i32(self.throttle_time_ms);

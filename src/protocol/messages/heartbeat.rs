@@ -70,6 +70,10 @@ pub struct HeartbeatResponse {
 }
 
 impl Response for HeartbeatResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("HeartbeatResponse", version, 0, 4)?;
         let flexible = version >= 4;

@@ -134,6 +134,10 @@ pub struct IncrementalAlterConfigsResponse {
 }
 
 impl Response for IncrementalAlterConfigsResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("IncrementalAlterConfigsResponse", version, 0, 1)?;
         let flexible = version >= 1;

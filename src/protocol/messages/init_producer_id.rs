@@ -103,6 +103,10 @@ impl Default for InitProducerIdResponse {
 }
 
 impl Response for InitProducerIdResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("InitProducerIdResponse", version, 0, 6)?;
         let flexible = version >= 2;

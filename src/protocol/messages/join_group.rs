@@ -172,6 +172,10 @@ impl Default for JoinGroupResponse {
 }
 
 impl Response for JoinGroupResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("JoinGroupResponse", version, 0, 9)?;
         let flexible = version >= 6;

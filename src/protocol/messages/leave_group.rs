@@ -114,6 +114,10 @@ pub struct LeaveGroupResponse {
 }
 
 impl Response for LeaveGroupResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("LeaveGroupResponse", version, 0, 5)?;
         let flexible = version >= 4;

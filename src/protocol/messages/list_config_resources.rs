@@ -57,6 +57,10 @@ pub struct ListConfigResourcesResponse {
 }
 
 impl Response for ListConfigResourcesResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("ListConfigResourcesResponse", version, 0, 1)?;
         w.i32(self.throttle_time_ms);

@@ -76,6 +76,10 @@ pub struct ListGroupsResponse {
 }
 
 impl Response for ListGroupsResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("ListGroupsResponse", version, 0, 5)?;
         let flexible = version >= 3;

@@ -152,6 +152,10 @@ pub struct ListOffsetsResponse {
 }
 
 impl Response for ListOffsetsResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("ListOffsetsResponse", version, 1, 11)?;
         let flexible = version >= 6;

@@ -95,6 +95,10 @@ impl Default for ListPartitionReassignmentsResponse {
 }
 
 impl Response for ListPartitionReassignmentsResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("ListPartitionReassignmentsResponse", version, 0, 0)?;
         w.i32(self.throttle_time_ms);

@@ -91,6 +91,10 @@ pub struct ListTransactionsResponse {
 }
 
 impl Response for ListTransactionsResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("ListTransactionsResponse", version, 0, 2)?;
         w.i32(self.throttle_time_ms);

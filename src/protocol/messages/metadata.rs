@@ -171,6 +171,10 @@ impl Default for MetadataResponse {
 }
 
 impl Response for MetadataResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("MetadataResponse", version, 0, 13)?;
         let flexible = version >= 9;

@@ -194,6 +194,10 @@ pub struct OffsetCommitResponse {
 }
 
 impl Response for OffsetCommitResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("OffsetCommitResponse", version, 2, 10)?;
         let flexible = version >= 8;

@@ -94,6 +94,10 @@ pub struct OffsetDeleteResponse {
 }
 
 impl Response for OffsetDeleteResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("OffsetDeleteResponse", version, 0, 0)?;
         w.i16(self.error_code);

@@ -232,6 +232,10 @@ pub struct OffsetFetchResponse {
 }
 
 impl Response for OffsetFetchResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("OffsetFetchResponse", version, 1, 10)?;
         let flexible = version >= 6;

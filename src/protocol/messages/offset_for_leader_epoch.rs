@@ -140,6 +140,10 @@ pub struct OffsetForLeaderEpochResponse {
 }
 
 impl Response for OffsetForLeaderEpochResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("OffsetForLeaderEpochResponse", version, 2, 4)?;
         let flexible = version >= 4;

@@ -143,6 +143,10 @@ pub struct ProduceResponse {
 }
 
 impl Response for ProduceResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("ProduceResponse", version, 3, 13)?;
         let flexible = version >= 9;

@@ -63,6 +63,10 @@ pub struct PushTelemetryResponse {
 }
 
 impl Response for PushTelemetryResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("PushTelemetryResponse", version, 0, 0)?;
         w.i32(self.throttle_time_ms);

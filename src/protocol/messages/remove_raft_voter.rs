@@ -68,6 +68,10 @@ impl Default for RemoveRaftVoterResponse {
 }
 
 impl Response for RemoveRaftVoterResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("RemoveRaftVoterResponse", version, 0, 0)?;
         w.i32(self.throttle_time_ms);

@@ -68,6 +68,10 @@ pub struct RenewDelegationTokenResponse {
 }
 
 impl Response for RenewDelegationTokenResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("RenewDelegationTokenResponse", version, 1, 2)?;
         let flexible = version >= 2;

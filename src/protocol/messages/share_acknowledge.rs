@@ -173,6 +173,10 @@ pub struct ShareAcknowledgeResponse {
 }
 
 impl Response for ShareAcknowledgeResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("ShareAcknowledgeResponse", version, 1, 2)?;
         w.i32(self.throttle_time_ms);

@@ -242,6 +242,10 @@ pub struct ShareFetchResponse {
 }
 
 impl Response for ShareFetchResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("ShareFetchResponse", version, 1, 2)?;
         w.i32(self.throttle_time_ms);

@@ -53,6 +53,10 @@ pub struct ShareGroupDescribeResponse {
 }
 
 impl Response for ShareGroupDescribeResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("ShareGroupDescribeResponse", version, 1, 1)?;
         w.i32(self.throttle_time_ms);

@@ -75,6 +75,10 @@ pub struct ShareGroupHeartbeatResponse {
 }
 
 impl Response for ShareGroupHeartbeatResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("ShareGroupHeartbeatResponse", version, 1, 1)?;
         w.i32(self.throttle_time_ms);

@@ -129,6 +129,10 @@ pub struct SyncGroupResponse {
 }
 
 impl Response for SyncGroupResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("SyncGroupResponse", version, 0, 5)?;
         let flexible = version >= 4;

@@ -200,6 +200,10 @@ pub struct TxnOffsetCommitResponse {
 }
 
 impl Response for TxnOffsetCommitResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("TxnOffsetCommitResponse", version, 0, 5)?;
         let flexible = version >= 3;

@@ -54,6 +54,10 @@ impl Default for UnregisterBrokerResponse {
 }
 
 impl Response for UnregisterBrokerResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("UnregisterBrokerResponse", version, 0, 0)?;
         w.i32(self.throttle_time_ms);

@@ -128,6 +128,10 @@ impl Default for UpdateFeaturesResponse {
 }
 
 impl Response for UpdateFeaturesResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("UpdateFeaturesResponse", version, 0, 2)?;
         w.i32(self.throttle_time_ms);
