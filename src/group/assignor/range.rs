@@ -1,6 +1,6 @@
 use super::{Assignor, GroupAssignment, GroupMember, in_order, nothing_for};
 use crate::Result;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Gives each subscriber of a topic a contiguous range of its partitions, topic by topic.
 ///
@@ -17,9 +17,13 @@ impl Assignor for RangeAssignor {
 
     fn assign(&self, members: &[GroupMember], partitions: &BTreeMap<String, i32>) -> Result<GroupAssignment> {
         let mut assignment = nothing_for(members);
-        let ordered = in_order(members);
+        let ordered: Vec<(&GroupMember, BTreeSet<&str>)> = in_order(members)
+            .into_iter()
+            .map(|member| (member, member.topics.iter().map(String::as_str).collect()))
+            .collect();
         for (topic, &count) in partitions {
-            let subscribers: Vec<_> = ordered.iter().filter(|member| member.topics.contains(topic)).collect();
+            let subscribers: Vec<_> =
+                ordered.iter().filter(|(_, subscribed)| subscribed.contains(topic.as_str())).collect();
             // More members than an i32 can count can't come out of one response.
             let Ok(sharers) = i32::try_from(subscribers.len()) else { continue };
             if sharers == 0 || count <= 0 {
@@ -27,7 +31,7 @@ impl Assignor for RangeAssignor {
             }
             let (each, extra) = (count / sharers, count % sharers);
             let mut next = 0;
-            for (member, position) in subscribers.into_iter().zip(0..) {
+            for ((member, _), position) in subscribers.into_iter().zip(0..) {
                 let end = next + each + i32::from(position < extra);
                 if end > next
                     && let Some(own) = assignment.get_mut(&member.member_id)
