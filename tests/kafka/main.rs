@@ -1,0 +1,10 @@
+//! Tests against real Kafka, against scripted brokers and of the example programs.
+//!
+//! One binary, so that it is linked once and all tests share the clusters that `support` starts. A test that needs
+//! Kafka begins with `require_kafka!()` and has the version in its name.
+
+#[macro_use]
+mod support;
+
+mod faulty_network;
+mod versions;
