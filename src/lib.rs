@@ -15,4 +15,4 @@ pub use cluster::{Client, ClientBuilder};
 pub use config::Properties;
 pub use error::{Error, ErrorCode, ErrorKind, Result};
 pub use group::{Assignment, Assignor, GroupAssignment, GroupMember, RangeAssignor, RoundRobinAssignor};
-pub use record::{Header, ProducerRecord};
+pub use record::{ConsumerRecord, Header, ProducerRecord, TimestampType};

@@ -1,0 +1,334 @@
+//! Writes records of magic 2 in place.
+
+use super::compression::{Compression, Compressor};
+use super::header::{
+    ATTRIBUTES_AT, BASE_TIMESTAMP_AT, COUNT_AT, HEADER, LAST_OFFSET_DELTA_AT, LENGTH_AT, LOG_OVERHEAD, MAGIC_AT,
+    MAX_TIMESTAMP_AT,
+};
+use super::sealed::SealedBatch;
+use super::too_large;
+use super::varint::{self, MAX_VARINT, MAX_VARLONG};
+use crate::{Error, ErrorKind, Header, Result};
+use byteorder::{BigEndian, ByteOrder};
+
+/// A batch that is being filled: one buffer, with room for the header at its start and the records behind it as they
+/// go over the wire.
+///
+/// ```
+/// use sarameya::Header;
+/// use sarameya::batch::{BatchBuilder, Compression, Compressor};
+///
+/// let mut builder = BatchBuilder::new(Vec::with_capacity(16 * 1024));
+/// let index = builder.append(1_700_000_000_000, Some(b"k1"), Some(b"v1"), &[])?;
+/// assert_eq!(index, 0);
+/// builder.append(1_700_000_000_005, None, None, &[Header { key: "trace", value: Some(b"42") }])?;
+/// let sealed = builder.seal(Compression::None, &mut Compressor::default())?;
+/// assert_eq!(sealed.count(), 2);
+/// # Ok::<(), sarameya::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct BatchBuilder {
+    buffer: Vec<u8>,
+    count: u32,
+    base_timestamp: i64,
+    max_timestamp: i64,
+}
+
+/// What stands before a record's key at most: length, attributes, timestamp, offset, the key's length.
+const HEAD: usize = 32;
+
+impl BatchBuilder {
+    /// An empty batch in this memory; what the buffer held is dropped.
+    pub fn new(mut buffer: Vec<u8>) -> Self {
+        buffer.clear();
+        buffer.resize(HEADER, 0);
+        Self { buffer, count: 0, base_timestamp: 0, max_timestamp: 0 }
+    }
+
+    /// Adds a record and returns its index in the batch.
+    ///
+    /// `timestamp` is in milliseconds since 1970-01-01T00:00:00Z. The buffer grows when it has to.
+    ///
+    /// # Errors
+    /// [`TooLarge`](ErrorKind::TooLarge) if the batch would no longer fit the 32-bit lengths of the format; it is left
+    /// as it was. [`InvalidArgument`](ErrorKind::InvalidArgument) for a time before 1970 that lies more than 2⁶³ ms
+    /// away from the first record's.
+    #[inline]
+    pub fn append(
+        &mut self,
+        timestamp: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[Header<'_>],
+    ) -> Result<u32> {
+        let Some(delta) = self.timestamp_delta(timestamp) else {
+            let message = format!("timestamps {} and {timestamp} can't be in one batch", self.base_timestamp);
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        };
+        let body = body_size(delta, i64::from(self.count), key, value, headers);
+        let size = body.saturating_add(varint::size_of(body as i64));
+        // With the whole within 31 bits, no length in it needs more, and offset deltas fit as well.
+        if size > (i32::MAX as usize).saturating_sub(self.buffer.len()) {
+            return Err(too_large(format!("a record of {size} bytes does not fit a batch of {} bytes", self.len())));
+        }
+        self.buffer.reserve(size);
+
+        let mut head = [0; HEAD];
+        let at = varint::put(&mut head, 0, body as i64);
+        // The byte skipped is the record's attributes, which have no use yet.
+        let at = varint::put(&mut head, at + 1, delta);
+        let at = varint::put(&mut head, at, i64::from(self.count));
+        let at = varint::put(&mut head, at, length(key));
+        self.put_head(&head, at);
+        self.buffer.extend_from_slice(key.unwrap_or_default());
+        self.put_varint(length(value));
+        self.buffer.extend_from_slice(value.unwrap_or_default());
+        self.put_varint(headers.len() as i64);
+        for header in headers {
+            self.put_varint(header.key.len() as i64);
+            self.buffer.extend_from_slice(header.key.as_bytes());
+            self.put_varint(length(header.value));
+            self.buffer.extend_from_slice(header.value.unwrap_or_default());
+        }
+
+        let index = self.count;
+        if index == 0 {
+            self.base_timestamp = timestamp;
+            self.max_timestamp = timestamp;
+        } else if timestamp > self.max_timestamp {
+            self.max_timestamp = timestamp;
+        }
+        self.count += 1;
+        Ok(index)
+    }
+
+    /// How many bytes exactly this record would add now.
+    pub fn record_size(
+        &self,
+        timestamp: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[Header<'_>],
+    ) -> usize {
+        let body =
+            body_size(self.timestamp_delta(timestamp).unwrap_or(i64::MAX), i64::from(self.count), key, value, headers);
+        body.saturating_add(varint::size_of(body as i64))
+    }
+
+    /// How many bytes a record can add at most, to whatever batch.
+    pub fn max_record_size(key_len: usize, value_len: usize, headers: &[Header<'_>]) -> usize {
+        // Length, attributes, timestamp, offset, and the lengths of key and value and the number of headers.
+        const FIXED: usize = MAX_VARINT + 1 + MAX_VARLONG + 4 * MAX_VARINT;
+        let mut size = FIXED.saturating_add(key_len).saturating_add(value_len);
+        for header in headers {
+            size = size
+                .saturating_add(2 * MAX_VARINT)
+                .saturating_add(header.key.len())
+                .saturating_add(header.value.map_or(0, <[u8]>::len));
+        }
+        size
+    }
+
+    /// How long the batch is so far in bytes, the header included and nothing compressed. Sealing never makes it
+    /// longer.
+    pub fn len(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Whether it has no records.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// How long the batch can get without allocating, in bytes.
+    pub fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
+    /// How many records it has.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// The first record's timestamp; `None` if there is none.
+    pub fn first_timestamp(&self) -> Option<i64> {
+        (self.count > 0).then_some(self.base_timestamp)
+    }
+
+    /// The largest timestamp; `None` if there is no record.
+    pub fn max_timestamp(&self) -> Option<i64> {
+        (self.count > 0).then_some(self.max_timestamp)
+    }
+
+    /// Gives up the records and returns the memory.
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.buffer
+    }
+
+    /// Compresses the records and sums them up; the slow part of finishing a batch, to be done outside of locks.
+    ///
+    /// The batch then is as a producer without idempotence sends it; [`SealedBatch::stamp`] makes it another's. Records
+    /// that compression makes no smaller stay uncompressed.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a batch without records,
+    /// [`Unsupported`](ErrorKind::Unsupported) if the crate was compiled without the codec.
+    pub fn seal(mut self, compression: Compression, compressor: &mut Compressor) -> Result<SealedBatch> {
+        let Some(last_offset_delta) = self.count.checked_sub(1) else {
+            return Err(Error::new(ErrorKind::InvalidArgument, "a batch without records can't be sealed"));
+        };
+        let mut used = Compression::None;
+        if compression != Compression::None {
+            let mut packed = std::mem::take(&mut compressor.spare);
+            packed.clear();
+            packed.resize(HEADER, 0);
+            let records = self.buffer.get(HEADER..).unwrap_or_default();
+            compressor.compress(compression, records, &mut packed)?;
+            // Larger than before happens to tiny and to random records. Readers are spared the work, and a batch
+            // never outgrows the limit it was filled to.
+            if packed.len() < self.buffer.len() {
+                std::mem::swap(&mut packed, &mut self.buffer);
+                used = compression;
+            }
+            compressor.spare = packed;
+        }
+        if let Some(header) = self.buffer.first_chunk_mut::<HEADER>() {
+            header.fill(0);
+        }
+        let size = self.buffer.len();
+        let header = self.buffer.get_mut(..HEADER).unwrap_or_default();
+        // Both fit: `append` keeps the whole within 31 bits, and a record takes more than a byte.
+        BigEndian::write_i32(&mut header[LENGTH_AT..], (size - LOG_OVERHEAD) as i32);
+        header[MAGIC_AT] = 2;
+        BigEndian::write_i16(&mut header[ATTRIBUTES_AT..], i16::from(used.id()));
+        BigEndian::write_i32(&mut header[LAST_OFFSET_DELTA_AT..], last_offset_delta as i32);
+        BigEndian::write_i64(&mut header[BASE_TIMESTAMP_AT..], self.base_timestamp);
+        BigEndian::write_i64(&mut header[MAX_TIMESTAMP_AT..], self.max_timestamp);
+        BigEndian::write_i32(&mut header[COUNT_AT..], self.count as i32);
+        Ok(SealedBatch::new(self.buffer, compression))
+    }
+
+    #[inline]
+    fn timestamp_delta(&self, timestamp: i64) -> Option<i64> {
+        if self.count == 0 { Some(0) } else { timestamp.checked_sub(self.base_timestamp) }
+    }
+
+    /// The first `n` bytes of `head`.
+    #[inline]
+    fn put_head(&mut self, head: &[u8; HEAD], n: usize) {
+        let end = self.buffer.len() + n;
+        if self.buffer.capacity() - self.buffer.len() >= HEAD {
+            // A copy of a fixed size is two moves; one of `n` bytes is a call.
+            self.buffer.extend_from_slice(head);
+            self.buffer.truncate(end);
+        } else {
+            self.buffer.extend_from_slice(head.get(..n).unwrap_or_default());
+        }
+    }
+
+    #[inline]
+    fn put_varint(&mut self, value: i64) {
+        let mut bits = varint::zigzag(value);
+        while bits >= 0x80 {
+            self.buffer.push(bits as u8 | 0x80);
+            bits >>= 7;
+        }
+        self.buffer.push(bits as u8);
+    }
+}
+
+/// A length as records have it: -1 stands for null.
+#[inline]
+fn length(bytes: Option<&[u8]>) -> i64 {
+    bytes.map_or(-1, |bytes| bytes.len() as i64)
+}
+
+/// What the record's length field will say. Saturates: the same slice may be given often, and sum up to anything.
+#[inline]
+fn body_size(
+    timestamp_delta: i64,
+    offset_delta: i64,
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+    headers: &[Header<'_>],
+) -> usize {
+    let mut size = 1
+        + varint::size_of(timestamp_delta)
+        + varint::size_of(offset_delta)
+        + varint::size_of(length(key))
+        + varint::size_of(length(value))
+        + varint::size_of(headers.len() as i64);
+    size = size.saturating_add(key.map_or(0, <[u8]>::len)).saturating_add(value.map_or(0, <[u8]>::len));
+    for header in headers {
+        let lengths = varint::size_of(header.key.len() as i64) + varint::size_of(length(header.value));
+        size = size
+            .saturating_add(lengths)
+            .saturating_add(header.key.len())
+            .saturating_add(header.value.map_or(0, <[u8]>::len));
+    }
+    size
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_exact_and_the_bound_holds() {
+        let long = vec![7u8; 300];
+        let name = "n".repeat(130);
+        let headers = [Header { key: "a", value: None }, Header { key: &name, value: Some(&long) }];
+        let mut builder = BatchBuilder::new(Vec::new());
+        assert_eq!((builder.len(), builder.is_empty()), (61, true));
+        for (timestamp, key, value, headers) in [
+            (1000, None, None, &headers[..0]),
+            (0, Some(&b""[..]), Some(&long[..]), &headers[..1]),
+            (1 << 40, Some(&long[..]), None, &headers[..]),
+        ] {
+            let (before, size) = (builder.len(), builder.record_size(timestamp, key, value, headers));
+            builder.append(timestamp, key, value, headers).unwrap();
+            assert_eq!(builder.len() - before, size);
+            let lengths = (key.map_or(0, <[u8]>::len), value.map_or(0, <[u8]>::len));
+            assert!(size <= BatchBuilder::max_record_size(lengths.0, lengths.1, headers));
+        }
+        assert_eq!((builder.first_timestamp(), builder.max_timestamp()), (Some(1000), Some(1 << 40)));
+        assert_eq!(builder.count(), 3);
+    }
+
+    #[test]
+    fn the_wire_form_of_a_record() {
+        let mut builder = BatchBuilder::new(b"what was there before".to_vec());
+        builder.append(5, Some(b"k"), None, &[]).unwrap();
+        builder.append(4, None, Some(b"va"), &[Header { key: "h", value: Some(b"x") }]).unwrap();
+        let expected: [&[u8]; 2] =
+            [&[14, 0, 0, 0, 2, b'k', 1, 0], &[24, 0, 1, 2, 1, 4, b'v', b'a', 2, 2, b'h', 2, b'x']];
+        assert_eq!(builder.into_buffer()[HEADER..], expected.concat());
+    }
+
+    #[test]
+    fn a_buffer_filled_to_its_end_does_not_grow() {
+        let mut probe = BatchBuilder::new(Vec::new());
+        probe.append(0, Some(b"key"), Some(b"value"), &[]).unwrap();
+        let mut builder = BatchBuilder::new(Vec::with_capacity(probe.len()));
+        let capacity = builder.capacity();
+        builder.append(0, Some(b"key"), Some(b"value"), &[]).unwrap();
+        assert_eq!((builder.len(), builder.capacity()), (probe.len(), capacity));
+    }
+
+    #[test]
+    fn a_record_beyond_31_bits_is_refused_and_changes_nothing() {
+        // One slice many times over: the sum is beyond the limit, the memory is not.
+        let megabyte = vec![0; 1 << 20];
+        let headers = vec![Header { key: "h", value: Some(&megabyte) }; 2048];
+        let mut builder = BatchBuilder::new(Vec::new());
+        let error = builder.append(0, None, None, &headers).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
+        assert_eq!((builder.len(), builder.count()), (HEADER, 0));
+    }
+
+    #[test]
+    fn an_empty_batch_is_not_sealed() {
+        let error = BatchBuilder::new(Vec::new()).seal(Compression::None, &mut Compressor::default()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    }
+}
