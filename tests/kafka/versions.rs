@@ -98,6 +98,21 @@ fn kafka_1_0_2_comes_back_after_a_kill() {
 }
 
 #[test]
+fn kafka_3_9_1_is_reached_through_proxies() {
+    require_kafka!();
+    let _alone = heavy();
+    let cluster = Cluster::start(&ClusterOptions::new(Version::V3_9_1).proxied());
+    let topic = unique("proxied");
+    cluster.create_topic(&topic, 1);
+    assert_eq!(cluster.proxy(1).accepted(), 0, "the harness itself goes past them");
+    let through = ["--topic", &topic, "--bootstrap-server", &cluster.bootstrap()];
+    cluster.tools().console_producer(&through, "one\n");
+    // One connection to the bootstrap address, and one to the broker by the address that it advertises.
+    assert!(cluster.proxy(1).accepted() >= 2, "{}", cluster.proxy(1).accepted());
+    wait_until("the producer's connections end", Duration::from_secs(20), || cluster.proxy(1).open() == 0);
+}
+
+#[test]
 fn kafka_3_9_1_ends_with_its_cluster() {
     require_kafka!();
     let _alone = heavy();
