@@ -184,3 +184,20 @@ fn the_proxy_drips() {
     // Ten bytes, two at a time, ten times a second.
     assert!(start.elapsed() >= Duration::from_millis(350), "{:?}", start.elapsed());
 }
+
+#[test]
+fn the_proxy_delays_and_replaces_single_frames() {
+    let broker = echo();
+    let proxy = Proxy::start(broker.address());
+    proxy.on_frame(|frame| match (frame.direction, frame.correlation_id) {
+        (Direction::Response, 1) => Action::Delay(A_WHILE),
+        (Direction::Response, 2) => Action::Replace(wire::framed(&answer(9, b"false"))),
+        _ => Action::Forward,
+    });
+    let mut stream = connect(proxy.address());
+    let start = Instant::now();
+    assert_eq!(ask(&mut stream, 0, 1, b"late").expect("an answer"), Some(answer(1, b"late")));
+    assert!(start.elapsed() >= A_WHILE);
+    assert_eq!(ask(&mut stream, 0, 2, b"true").expect("an answer"), Some(answer(9, b"false")));
+    assert!(start.elapsed() < 10 * A_WHILE, "only one was delayed");
+}
