@@ -4,9 +4,9 @@ use super::budget::Budget;
 use super::delivery::{BatchOutcome, Delivery};
 use super::producer_id::ProducerIds;
 use super::sequence::{NO_PRODUCER_ID, Sequence, Stamp};
-use crate::ProducerRecord;
+use crate::{Error, ProducerRecord};
 use crate::backoff::Backoff;
-use crate::batch::{BatchBuilder, SealedBatch};
+use crate::batch::{BatchBuilder, HEADER_BYTES, SealedBatch};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -57,6 +57,8 @@ struct State {
     not_before: Option<Instant>,
     /// The open batch is to go without waiting for the end of linger.
     hurry: bool,
+    /// Why the last attempt failed, for the error of records that run out of time.
+    last_error: Option<Error>,
 }
 
 #[derive(Debug)]
@@ -102,6 +104,8 @@ pub(super) enum Appended {
         /// A full batch that this record did not fit into; the caller is to seal it.
         full: Option<Unsealed>,
     },
+    /// The record can't be written at all.
+    Refused(Error),
     /// The record needs this many bytes more than the budget has.
     NeedsMemory(usize),
     /// The record could go anywhere and would open a batch here: it may as well open it elsewhere.
@@ -149,6 +153,7 @@ impl PartitionQueue {
             backoff: limits.retry_backoff.clone(),
             not_before: None,
             hurry: false,
+            last_error: None,
         };
         Self { topic, index, leader: AtomicI32::new(-1), limits, state: Mutex::new(state) }
     }
@@ -178,7 +183,6 @@ impl PartitionQueue {
         may_open: bool,
     ) -> Appended {
         let mut state = self.lock();
-        let mut full = None;
         if let Some(open) = &mut state.open {
             let needed = open.builder.len() + open.builder.record_size(timestamp, record.key, record.value, &record.headers);
             if needed <= self.limits.batch_size {
@@ -194,9 +198,13 @@ impl PartitionQueue {
                 } else if granted > 0 {
                     budget.give(granted);
                 }
-                let index = open.builder.append(timestamp, record.key, record.value, &record.headers);
-                let delivery = Delivery { batch: open.outcome.clone(), index };
-                return Appended::Done { delivery, opened: None, full: None };
+                return match open.builder.append(timestamp, record.key, record.value, &record.headers) {
+                    Ok(index) => {
+                        let delivery = Delivery { batch: open.outcome.clone(), index };
+                        Appended::Done { delivery, opened: None, full: None }
+                    }
+                    Err(error) => Appended::Refused(error),
+                };
             }
             if !may_open {
                 return Appended::WouldOpen;
@@ -204,7 +212,7 @@ impl PartitionQueue {
         } else if !may_open {
             return Appended::WouldOpen;
         }
-        let size = crate::batch::HEADER_BYTES + BatchBuilder::max_record_size(record.key, record.value, &record.headers);
+        let size = HEADER_BYTES + max_size(record);
         let wanted = size.max(FIRST_BUFFER_BYTES.min(self.limits.batch_size));
         let buffer = if granted >= size {
             let buffer = Vec::with_capacity(size);
@@ -222,13 +230,17 @@ impl PartitionQueue {
                 }
             }
         };
-        if state.open.is_some() {
-            full = state.close_open();
-        }
         let now = Instant::now();
         let outcome = Arc::new(BatchOutcome::new(self.index, now));
         let mut builder = BatchBuilder::new(buffer);
-        let index = builder.append(timestamp, record.key, record.value, &record.headers);
+        let index = match builder.append(timestamp, record.key, record.value, &record.headers) {
+            Ok(index) => index,
+            Err(error) => {
+                budget.give_buffer(builder.into_buffer());
+                return Appended::Refused(error);
+            }
+        };
+        let full = state.close_open();
         state.open = Some(OpenBatch { builder, outcome: outcome.clone() });
         state.outstanding.push_back(outcome.clone());
         Appended::Done { delivery: Delivery { batch: outcome, index }, opened: Some(now), full }
@@ -291,7 +303,7 @@ impl PartitionQueue {
         state.in_flight += 1;
         state.in_flight_node = node;
         state.next_order += 1;
-        let stamp = self.limits.idempotent.then(|| state.sequence.stamp(open.builder.count()));
+        let stamp = self.limits.idempotent.then(|| state.sequence.stamp(open.builder.count() as i32));
         let unsealed = Unsealed { builder: open.builder, outcome: open.outcome, slot: u64::MAX };
         Drained::Unsealed(unsealed, stamp, order)
     }
@@ -304,6 +316,7 @@ impl PartitionQueue {
         if written {
             state.sequence.acknowledge();
             state.backoff.reset();
+            state.last_error = None;
             state.not_before = None;
         } else if was_stamped {
             // Its sequence numbers will never be used, so the broker would refuse all that follow.
@@ -312,9 +325,10 @@ impl PartitionQueue {
     }
 
     /// A batch in flight is to be sent again. It goes before everything that was sent after it.
-    pub(super) fn retry(&self, batch: Batch, now: Instant, broken: bool) {
+    pub(super) fn retry(&self, batch: Batch, error: Error, now: Instant, broken: bool) {
         let mut state = self.lock();
         state.in_flight -= 1;
+        state.last_error = Some(error);
         if broken {
             state.sequence.set_broken();
         }
@@ -379,6 +393,10 @@ impl PartitionQueue {
         None
     }
 
+    pub(super) fn last_error(&self) -> Option<Error> {
+        self.lock().last_error.clone()
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.lock().outstanding.is_empty()
     }
@@ -388,6 +406,12 @@ impl Unsealed {
     pub(super) fn slot(&self) -> u64 {
         self.slot
     }
+}
+
+/// What a record takes at most, in whatever batch.
+pub(super) fn max_size(record: &ProducerRecord<'_>) -> usize {
+    let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+    BatchBuilder::max_record_size(length(record.key), length(record.value), &record.headers)
 }
 
 /// Takes `bytes`: from what the caller was granted if that is enough, else from the budget.

@@ -6,7 +6,6 @@ use crate::protocol::messages::produce::{
     PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
 };
 use crate::{Error, ErrorCode, ErrorKind};
-use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -15,9 +14,8 @@ use std::sync::Arc;
 pub(super) struct InFlightBatch {
     pub(super) partition: Arc<PartitionQueue>,
     pub(super) topic_id: [u8; 16],
+    /// Its bytes belong to the request until the answer has come or the socket is dead.
     pub(super) batch: Batch,
-    /// The batch's bytes, which belong to the request until its answer has come or its socket is dead.
-    pub(super) bytes: Bytes,
 }
 
 /// What an answer means for a batch.
@@ -54,7 +52,7 @@ pub(super) fn build(batches: &[InFlightBatch], acks: i16, timeout_ms: i32, versi
         });
         topics[at]
             .partition_data
-            .push(PartitionProduceData { index: item.partition.index, records: Some(item.bytes.clone()) });
+            .push(PartitionProduceData { index: item.partition.index, records: Some(item.batch.sealed.bytes().clone()) });
     }
     ProduceRequest { transactional_id: None, acks, timeout_ms, topic_data: topics }
 }

@@ -9,7 +9,6 @@ use crate::net::{Connection, Deadline, Readiness, Waker};
 use crate::protocol::Request;
 use crate::protocol::messages::produce::{ProduceRequest, ProduceResponse};
 use crate::{Error, ErrorKind, Result};
-use bytes::Bytes;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -302,7 +301,7 @@ impl Sender {
         }
         self.postpone(handle, Instant::now() + Duration::from_millis(100));
         // The leader may be another one by the time the lists are looked at again.
-        shared.router.wake();
+        shared.wake_router();
         false
     }
 
@@ -345,7 +344,7 @@ impl Sender {
                 }
             };
             let item = stamped(partition, batch, &snapshot);
-            size += item.bytes.len();
+            size += item.batch.sealed.len();
             again.push(item.partition.clone());
             batches.push(item);
         }
@@ -467,7 +466,7 @@ impl Sender {
                 if refresh {
                     shared.core().refresh_since(generation);
                 }
-                self.retry(shared, item, in_doubt, false);
+                self.retry(shared, item, error, in_doubt, false);
             }
             Verdict::NewSequence { new_id, error } => {
                 log::warn!("{}-{}: {error}; beginning a new sequence", item.partition.topic, item.partition.index);
@@ -475,7 +474,7 @@ impl Sender {
                 if new_id {
                     shared.ids.discard(producer);
                 }
-                self.retry(shared, item, false, true);
+                self.retry(shared, item, error, false, true);
             }
             Verdict::Split(error) => self.split(shared, item, error),
         }
@@ -484,7 +483,7 @@ impl Sender {
     /// Final: tells the callers, gives back the memory.
     fn resolve(&mut self, shared: &Arc<Shared>, item: InFlightBatch, outcome: Outcome) {
         let written = matches!(outcome, Outcome::Written { .. });
-        let InFlightBatch { partition, batch, bytes, .. } = item;
+        let InFlightBatch { partition, batch, .. } = item;
         // A batch that was given up while in flight keeps that outcome, but its sequence number has been used.
         partition.finished(&batch.outcome, written, batch.stamp().is_some());
         let outcome = match outcome {
@@ -498,33 +497,32 @@ impl Sender {
             other => other,
         };
         batch.outcome.resolve(outcome);
-        shared.recycle(batch.sealed.restore(bytes));
+        shared.recycle(batch.sealed);
         shared.schedule(&partition, false);
     }
 
-    fn retry(&mut self, shared: &Arc<Shared>, item: InFlightBatch, in_doubt: bool, broken: bool) {
-        let InFlightBatch { partition, mut batch, bytes, .. } = item;
-        batch.sealed = batch.sealed.restore(bytes);
+    fn retry(&mut self, shared: &Arc<Shared>, item: InFlightBatch, error: Error, in_doubt: bool, broken: bool) {
+        let InFlightBatch { partition, mut batch, .. } = item;
         if !in_doubt && !batch.was_in_doubt {
             batch.outcome.clear_doubt();
         }
         batch.was_in_doubt |= in_doubt;
-        partition.retry(batch, Instant::now(), broken);
+        partition.retry(batch, error, Instant::now(), broken);
         shared.schedule(&partition, false);
     }
 
     fn split(&mut self, shared: &Arc<Shared>, item: InFlightBatch, error: Error) {
-        let InFlightBatch { partition, batch, bytes, .. } = item;
+        let InFlightBatch { partition, batch, .. } = item;
         let was_stamped = batch.stamp().is_some();
         log::info!("{}-{}: a batch of {} records is sent in parts: {error}", partition.topic, partition.index, batch.sealed.count());
-        match shared.split(batch.sealed.restore(bytes)) {
+        match shared.split(batch.sealed) {
             Ok(parts) => {
                 let created = batch.outcome.created;
                 let mut outcomes = Vec::new();
                 let mut batches = Vec::new();
-                for (first, sealed) in parts {
+                for (records, sealed) in parts {
                     let outcome = Arc::new(super::delivery::BatchOutcome::new(partition.index, created));
-                    outcomes.push((first, outcome.clone()));
+                    outcomes.push((records.start, outcome.clone()));
                     batches.push(Batch::new(sealed, outcome, None, None));
                 }
                 partition.split(&batch.outcome, batches, was_stamped);
@@ -547,7 +545,7 @@ impl Sender {
         for request in std::mem::take(&mut self.in_flight) {
             shared.core().refresh_since(request.generation);
             for item in request.batches {
-                self.retry(shared, item, true, false);
+                self.retry(shared, item, error.clone(), true, false);
             }
         }
     }
@@ -564,7 +562,7 @@ impl Sender {
     }
 }
 
-/// Writes the batch's place in its sequence into its header, and makes its bytes ready to be shared with the socket.
+/// Writes the batch's place in its sequence into its header.
 fn stamped(
     partition: Arc<PartitionQueue>,
     mut batch: Batch,
@@ -573,8 +571,7 @@ fn stamped(
     let topic_id = snapshot.topic(&partition.topic).map_or([0; 16], |topic| topic.id);
     let (producer, base_sequence) = batch.stamp().map_or((NO_PRODUCER_ID, -1), |s| (s.producer, s.base_sequence));
     batch.sealed.stamp(producer.id, producer.epoch, base_sequence, false);
-    let bytes: Bytes = batch.sealed.take_bytes();
-    InFlightBatch { partition, topic_id, batch, bytes }
+    InFlightBatch { partition, topic_id, batch }
 }
 
 fn named(partition: &PartitionQueue, error: Error) -> Error {

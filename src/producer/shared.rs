@@ -6,11 +6,13 @@ use super::partition::{Due, Limits, PartitionQueue, Unsealed};
 use super::partitioner::Partitioner;
 use super::producer_id::ProducerIds;
 use super::sender::{self, SenderHandle};
-use crate::batch::{Compressor, SealedBatch};
+use crate::batch::{Compression, Compressor, Decompressor, SealedBatch};
 use crate::cluster::{Client, Core, TopicUse};
-use crate::net::{Interrupt, Waker};
+use crate::net::Interrupt;
 use crate::{Error, ErrorKind, Result};
+use crossbeam_channel::{Receiver, Sender};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
@@ -26,8 +28,8 @@ pub(super) struct Shared {
     pub(super) interrupt: Interrupt,
     /// No more records are taken.
     pub(super) closing: AtomicBool,
-    /// The router is asked to look after leaders and deadlines.
-    pub(super) router: Waker,
+    /// Bound 1: a token asks the router to look after leaders and deadlines, and a second one would say no more.
+    router: Sender<()>,
     topics: RwLock<HashMap<Arc<str>, Arc<TopicQueue>>>,
     senders: Mutex<HashMap<i32, Arc<SenderHandle>>>,
     /// Compression contexts, as many as were ever used at once.
@@ -46,22 +48,34 @@ pub(super) struct TopicQueue {
 }
 
 impl Shared {
-    pub(super) fn new(config: ProducerConfig, client: Client, partitioner: Box<dyn Partitioner>) -> Result<Self> {
-        let pair = |error| Error::io(error, "making a socket pair");
-        Ok(Self {
+    /// With the receiving end of the router's tokens.
+    pub(super) fn new(
+        config: ProducerConfig,
+        client: Client,
+        partitioner: Box<dyn Partitioner>,
+    ) -> Result<(Self, Receiver<()>)> {
+        let (router, tokens) = crossbeam_channel::bounded(1);
+        let shared = Self {
             budget: Budget::new(config.buffer_memory),
             config,
             client,
             partitioner,
             ids: ProducerIds::default(),
-            interrupt: Interrupt::new().map_err(pair)?,
+            interrupt: Interrupt::new().map_err(|error| Error::io(error, "making a socket pair"))?,
             closing: AtomicBool::new(false),
-            router: Waker::new().map_err(pair)?,
+            router,
             topics: RwLock::default(),
             senders: Mutex::default(),
             compressors: Mutex::default(),
             fatal: Mutex::default(),
-        })
+        };
+        Ok((shared, tokens))
+    }
+
+    /// Lets the router look at leaders and deadlines.
+    pub(super) fn wake_router(&self) {
+        // A full channel holds the token already; without a router the producer is ending.
+        let _ = self.router.try_send(());
     }
 
     pub(super) fn core(&self) -> &Arc<Core> {
@@ -115,7 +129,7 @@ impl Shared {
 
     pub(super) fn schedule_due(self: &Arc<Self>, partition: &Arc<PartitionQueue>, due: Due, wake: bool) {
         let Some(node) = partition.leader() else {
-            self.router.wake();
+            self.wake_router();
             return;
         };
         if due == Due::Later {
@@ -160,25 +174,40 @@ impl Shared {
     pub(super) fn seal(&self, unsealed: Unsealed) -> Result<SealedBatch, ()> {
         let Unsealed { builder, outcome, .. } = unsealed;
         let before = builder.capacity();
-        let pooled = self.compressors.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut compressor = pooled.unwrap_or_else(|| Compressor::new(self.config.compression_level));
+        let mut compressor = self.compressor();
         let sealed = builder.seal(self.config.compression, &mut compressor);
-        self.compressors.lock().unwrap_or_else(PoisonError::into_inner).push(compressor);
-        match sealed {
-            Ok((sealed, spare)) => {
-                if let Some(spare) = spare {
-                    // Compressed into a buffer of its own: that one counts now, and the first one is free again.
-                    self.budget.adjust(0, sealed.capacity());
-                    self.budget.give_buffer(spare);
-                }
-                Ok(sealed)
-            }
-            Err(error) => {
-                self.budget.give(before);
-                outcome.fail(error);
-                Err(())
-            }
+        if let Ok(sealed) = &sealed
+            && sealed.compression() != Compression::None
+        {
+            // Compressed into memory of its own: that counts now, and the first buffer is free for the next batch.
+            self.budget.adjust(0, sealed.capacity());
+            self.budget.give_buffer(compressor.take_spare());
         }
+        self.compressors.lock().unwrap_or_else(PoisonError::into_inner).push(compressor);
+        sealed.map_err(|error| {
+            self.budget.give(before);
+            outcome.fail(error);
+        })
+    }
+
+    fn compressor(&self) -> Compressor {
+        let pooled = self.compressors.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        // The levels were checked when the producer was built.
+        pooled.or_else(|| Compressor::new(self.config.compression_levels).ok()).unwrap_or_default()
+    }
+
+    /// Divides a batch that the broker finds too large.
+    pub(super) fn split(&self, sealed: SealedBatch) -> Result<[(Range<u32>, SealedBatch); 2]> {
+        let mut compressor = self.compressor();
+        let parts = sealed.split(&mut compressor, &mut Decompressor::new());
+        drop(compressor.take_spare());
+        self.compressors.lock().unwrap_or_else(PoisonError::into_inner).push(compressor);
+        if let Ok(parts) = &parts {
+            // Its records are already taken in, so this may go beyond the limit for a moment.
+            self.budget.adjust(0, parts.iter().map(|(_, part)| part.capacity()).sum());
+        }
+        self.recycle(sealed);
+        parts
     }
 
     /// Seals a full batch that still has its place in the queue, and lets its sender know.
@@ -225,7 +254,11 @@ impl Shared {
     }
 
     pub(super) fn recycle(&self, sealed: SealedBatch) {
-        self.budget.give_buffer(sealed.into_buffer());
+        let capacity = sealed.capacity();
+        match sealed.into_buffer() {
+            Some(buffer) => self.budget.give_buffer(buffer),
+            None => self.budget.give(capacity),
+        }
     }
 }
 

@@ -1,0 +1,296 @@
+//! The pipelined producer.
+
+use super::builder::ProducerBuilder;
+use super::delivery::{Delivery, SendError};
+use super::partition::{Appended, PartitionQueue, max_size};
+use super::router;
+use super::shared::{Shared, TopicQueue};
+use crate::batch::HEADER_BYTES;
+use crate::cluster::Client;
+use crate::net::Deadline;
+use crate::{Error, ErrorKind, ProducerRecord, Result};
+use crossbeam_channel::Receiver;
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How long dropping a producer may take: what is unsent then fails.
+const DROP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Sends records without waiting for each: [`send`](Self::send) puts a record into a batch and returns a
+/// [`Delivery`] to wait on, now, later or never.
+///
+/// It can be shared by any number of threads. It has one thread per broker in use, `kafka-produce-{broker}`, and
+/// one `kafka-produce-router`. Dropping it is [`close`](Self::close) with 5 s.
+///
+/// ```no_run
+/// use sarameya::{Client, Producer, ProducerRecord};
+/// use std::time::Duration;
+///
+/// let client = Client::connect("localhost:9092")?;
+/// let producer = Producer::builder(&client).build()?;
+/// let delivery = producer.send(&ProducerRecord::new("test3").key("k1").value("v1"))?;
+/// // ... many more ...
+/// let written = delivery.wait()?;
+/// println!("produce {}/{:?}", written.partition(), written.offset());
+/// producer.close(Duration::from_secs(10))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Producer {
+    shared: Arc<Shared>,
+    router: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Producer {
+    /// Settings first.
+    pub fn builder(client: &Client) -> ProducerBuilder {
+        ProducerBuilder::new(client)
+    }
+
+    pub(super) fn start(shared: Shared, tokens: Receiver<()>) -> Result<Self> {
+        let shared = Arc::new(shared);
+        let router = router::start(&shared, tokens)?;
+        Ok(Self { shared, router: Mutex::new(Some(router)) })
+    }
+
+    /// Hands over a record: copies it into a batch and returns.
+    ///
+    /// Blocks only for memory, and for the metadata of a topic that is new to this producer, at most
+    /// [`max_block`](ProducerBuilder::max_block). Fails with [`SendError::NotPersisted`] if the record is too large,
+    /// the topic or partition does not exist, memory stays used up, or the producer is closed.
+    pub fn send(&self, record: &ProducerRecord<'_>) -> Result<Delivery, SendError> {
+        self.append(record, true).map_err(SendError::NotPersisted)
+    }
+
+    /// Like [`send`](Self::send) but never blocks: without memory it fails with an error of kind
+    /// [`QueueFull`](ErrorKind::QueueFull), and until the topic's metadata is there with one of kind
+    /// [`Timeout`](ErrorKind::Timeout). Both are retriable.
+    pub fn try_send(&self, record: &ProducerRecord<'_>) -> Result<Delivery, SendError> {
+        self.append(record, false).map_err(SendError::NotPersisted)
+    }
+
+    /// Sends everything now, without waiting for the end of linger, and blocks until the fate of all records handed
+    /// over before is known. Fails with an error of kind [`Timeout`](ErrorKind::Timeout) if `timeout` passes first; the
+    /// records stay on their way. That single records failed is said by their deliveries only.
+    pub fn flush(&self, timeout: Duration) -> Result<()> {
+        let deadline = Instant::now().checked_add(timeout);
+        let mut waiting = Vec::new();
+        for topic in self.shared.topics() {
+            for partition in topic.partitions().iter() {
+                let unresolved = partition.hurry();
+                if !unresolved.is_empty() {
+                    self.shared.schedule(partition, true);
+                    waiting.extend(unresolved);
+                }
+            }
+        }
+        let mut left = waiting.len();
+        for batch in waiting {
+            let delivery = Delivery { batch, index: 0 };
+            let timeout = deadline.map_or(timeout, |d| d.saturating_duration_since(Instant::now()));
+            if delivery.wait_timeout(timeout).is_none() {
+                return Err(Error::new(ErrorKind::Timeout, format!("{left} batches are not acknowledged yet")));
+            }
+            left -= 1;
+        }
+        Ok(())
+    }
+
+    /// Takes no more records, sends what it has, and ends its threads: blocks until that is done, at most `timeout`
+    /// and a moment. Records that are unresolved by then fail; the error says so.
+    ///
+    /// May be called from any thread, also while others send: their sends fail with kind [`Closed`](ErrorKind::Closed).
+    pub fn close(self, timeout: Duration) -> Result<()> {
+        self.close_impl(timeout)
+    }
+
+    fn close_impl(&self, timeout: Duration) -> Result<()> {
+        let Some(router) = self.router.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
+        self.shared.closing.store(true, Ordering::SeqCst);
+        self.shared.budget.close();
+        let flushed = self.flush(timeout);
+        self.shared.interrupt.trigger();
+        // Threads wait for nothing but what the interrupt ends.
+        let deadline = Deadline::after(Duration::from_secs(1));
+        let mut ended = true;
+        for sender in self.shared.senders() {
+            ended &= sender.join(deadline);
+        }
+        while !router.is_finished() && !deadline.has_passed() {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        ended &= router.is_finished();
+        self.shared.resolve_all(&Error::new(ErrorKind::Closed, "the producer was closed"));
+        if !ended {
+            return Err(Error::new(ErrorKind::Thread, "a thread of the producer did not end in time"));
+        }
+        flushed
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    fn append(&self, record: &ProducerRecord<'_>, block: bool) -> Result<Delivery> {
+        let (delivery, scheduled) = self.append_unscheduled(record, block)?;
+        if let Some(partition) = scheduled {
+            self.shared.schedule(&partition, true);
+        }
+        Ok(delivery)
+    }
+
+    /// Appends; returns the partition if its sender must be told, which a synchronous caller may spare itself.
+    pub(super) fn append_unscheduled(
+        &self,
+        record: &ProducerRecord<'_>,
+        block: bool,
+    ) -> Result<(Delivery, Option<Arc<PartitionQueue>>)> {
+        let shared = &self.shared;
+        shared.check_open()?;
+        let size = max_size(record) + HEADER_BYTES;
+        if size > shared.config.max_request_size.saturating_add(HEADER_BYTES) {
+            let limit = shared.config.max_request_size;
+            let message = format!("a record of up to {size} bytes is over the limit of {limit}");
+            let error = Error::new(ErrorKind::TooLarge, message).with_topic(record.topic);
+            return Err(error.with_setting("max.request.size"));
+        }
+        let timestamp = record.timestamp.unwrap_or_else(now_ms);
+        let mut deadline = None;
+        let mut granted = 0;
+        loop {
+            let appended = shared.with_topic(record.topic, |topic| {
+                topic.with_partitions(|partitions| {
+                    (!partitions.is_empty()).then(|| self.try_append(topic, partitions, record, timestamp, granted))
+                })
+            });
+            let deadline = *deadline.get_or_insert_with(|| Deadline::after(shared.config.max_block));
+            match appended.flatten() {
+                None => self.learn_topic(record.topic, block, deadline)?,
+                Some(Err(error)) => {
+                    shared.budget.give(granted);
+                    return Err(error);
+                }
+                Some(Ok((Appended::Done { delivery, opened, full }, partition))) => {
+                    if let Some(full) = full {
+                        shared.seal_in_place(&partition, full);
+                    }
+                    return Ok((delivery, opened.map(|_| partition)));
+                }
+                Some(Ok((Appended::NeedsMemory(bytes), _))) => {
+                    granted = 0;
+                    self.wait_for_memory(record, bytes, block, deadline)?;
+                    granted = bytes;
+                }
+                Some(Ok((Appended::Refused(error), partition))) => {
+                    return Err(error.with_topic(record.topic).with_partition(partition.index));
+                }
+                // `try_append` has chosen again already.
+                Some(Ok((Appended::WouldOpen, _))) => {}
+            }
+        }
+    }
+
+    fn try_append(
+        &self,
+        topic: &TopicQueue,
+        partitions: &[Arc<PartitionQueue>],
+        record: &ProducerRecord<'_>,
+        timestamp: i64,
+        granted: usize,
+    ) -> Result<(Appended, Arc<PartitionQueue>)> {
+        let budget = &self.shared.budget;
+        if let Some(index) = self.choose(record, partitions.len())? {
+            let partition = &partitions[index];
+            return Ok((partition.append(record, timestamp, budget, granted, true), partition.clone()));
+        }
+        let partition = &partitions[topic.sticky(partitions.len())];
+        match partition.append(record, timestamp, budget, granted, partitions.len() == 1) {
+            // A batch has just been closed here: the next one goes to another partition.
+            Appended::WouldOpen => {
+                let partition = &partitions[topic.switch_sticky(partitions)];
+                Ok((partition.append(record, timestamp, budget, granted, true), partition.clone()))
+            }
+            appended => Ok((appended, partition.clone())),
+        }
+    }
+
+    /// The partition the record names or the partitioner chooses; `None` for the sticky one.
+    fn choose(&self, record: &ProducerRecord<'_>, count: usize) -> Result<Option<usize>> {
+        let invalid = |message: String| Error::new(ErrorKind::InvalidArgument, message).with_topic(record.topic);
+        if let Some(partition) = record.partition {
+            return match usize::try_from(partition) {
+                Ok(index) if index < count => Ok(Some(index)),
+                _ => Err(invalid(format!("there are {count} partitions")).with_partition(partition)),
+            };
+        }
+        let chosen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            self.shared.partitioner.partition(record, count)
+        }));
+        match chosen {
+            Ok(Some(index)) if index >= count => Err(invalid(format!("the partitioner chose {index} of {count}"))),
+            Ok(chosen) => Ok(chosen),
+            Err(_) => Err(invalid("the partitioner panicked".into())),
+        }
+    }
+
+    /// Takes a topic into use and waits for its partitions.
+    #[cold]
+    fn learn_topic(&self, topic: &str, block: bool, deadline: Deadline) -> Result<()> {
+        if topic.is_empty() || topic.len() > 249 {
+            return Err(Error::new(ErrorKind::InvalidArgument, "a topic's name has 1 to 249 characters").with_topic(topic));
+        }
+        let queue = self.shared.add_topic(topic);
+        let core = self.shared.core();
+        let count = if block {
+            core.wait_for_partitions(topic, &self.shared.interrupt, deadline)?
+        } else {
+            let waiting = || Error::new(ErrorKind::Timeout, "the topic's metadata is being fetched").with_topic(topic);
+            core.snapshot().partition_count(topic).ok_or_else(waiting)?
+        };
+        queue.grow(count, &self.shared.limits());
+        let snapshot = core.snapshot();
+        for partition in queue.partitions().iter() {
+            if let Some(leader) = snapshot.leader(topic, partition.index) {
+                partition.set_leader(Some(leader.node_id));
+            }
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn wait_for_memory(&self, record: &ProducerRecord<'_>, bytes: usize, block: bool, deadline: Deadline) -> Result<()> {
+        // Memory in open batches comes back by itself soon, unless they are told to wait for long.
+        if self.shared.config.linger >= Duration::from_millis(20) {
+            for topic in self.shared.topics() {
+                for partition in topic.partitions().iter() {
+                    if !partition.hurry().is_empty() {
+                        self.shared.schedule(partition, true);
+                    }
+                }
+            }
+        }
+        let deadline = if block { deadline.instant() } else { Instant::now() };
+        self.shared.budget.take(bytes, deadline).map_err(|error| error.with_topic(record.topic))
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        if let Err(error) = self.close_impl(DROP_TIMEOUT) {
+            log::warn!("dropping a producer: {error}");
+        }
+    }
+}
+
+impl fmt::Debug for Producer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer").field("config", &self.shared.config).finish_non_exhaustive()
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
