@@ -8,6 +8,7 @@ mod config;
 mod error;
 mod group;
 mod net;
+mod producer;
 pub mod protocol;
 mod record;
 
@@ -15,4 +16,8 @@ pub use cluster::{Client, ClientBuilder};
 pub use config::Properties;
 pub use error::{Error, ErrorCode, ErrorKind, Result};
 pub use group::{Assignment, Assignor, GroupAssignment, GroupMember, RangeAssignor, RoundRobinAssignor};
+pub use producer::{
+    Acks, Crc32Partitioner, Delivery, Fnv1aPartitioner, Murmur2Partitioner, Partitioner, Producer, ProducerBuilder,
+    RandomPartitioner, RecordMetadata, RoundRobinPartitioner, SendError, SyncProducer,
+};
 pub use record::{ConsumerRecord, Header, ProducerRecord, TimestampType};

@@ -145,6 +145,12 @@ impl BatchBuilder {
         self.buffer.capacity()
     }
 
+    /// Makes room for `more` bytes beyond the capacity, and for hardly more than that.
+    pub fn grow(&mut self, more: usize) {
+        let wanted = self.buffer.capacity().saturating_add(more);
+        self.buffer.reserve_exact(wanted - self.buffer.len());
+    }
+
     /// How many records it has.
     pub fn count(&self) -> u32 {
         self.count

@@ -32,6 +32,9 @@ pub use transactions::{AbortedTransactions, ControlType};
 
 use crate::{Error, ErrorKind};
 
+/// The size of a batch's header in bytes, which is that of a batch without records.
+pub const HEADER_BYTES: usize = header::HEADER;
+
 /// Bytes that are not a record batch, or one whose parts contradict each other.
 #[cold]
 fn corrupt(message: impl Into<String>) -> Error {

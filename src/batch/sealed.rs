@@ -24,6 +24,7 @@ pub struct SealedBatch {
     compression: Compression,
     records_crc: u32,
     shift: Shift,
+    capacity: usize,
 }
 
 /// Kafka's "none" for producer id, epoch and sequence.
@@ -34,7 +35,8 @@ impl SealedBatch {
     pub(super) fn new(buffer: Vec<u8>, compression: Compression) -> Self {
         let records = buffer.get(HEADER..).unwrap_or_default();
         let (records_crc, shift) = (crc32c::crc32c(records), Shift::over(records.len()));
-        let mut sealed = Self { bytes: Bytes::from(buffer), compression, records_crc, shift };
+        let capacity = buffer.capacity();
+        let mut sealed = Self { bytes: Bytes::from(buffer), compression, records_crc, shift, capacity };
         sealed.write_stamp(NO_ID, -1, -1, false);
         sealed
     }
@@ -61,6 +63,11 @@ impl SealedBatch {
     /// Its length in bytes.
     pub fn len(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// How much memory it takes, in bytes.
+    pub fn capacity(&self) -> usize {
+        self.capacity
     }
 
     /// Whether it has no records: never.

@@ -193,7 +193,7 @@ impl PartitionQueue {
                         return Appended::NeedsMemory(more);
                     }
                     let before = open.builder.capacity();
-                    open.builder.reserve_exact(more);
+                    open.builder.grow(more);
                     budget.adjust(before + more, open.builder.capacity());
                 } else if granted > 0 {
                     budget.give(granted);

@@ -179,7 +179,6 @@ impl Producer {
                     return Ok((delivery, opened.map(|_| partition)));
                 }
                 Some(Ok((Appended::NeedsMemory(bytes), _))) => {
-                    granted = 0;
                     self.wait_for_memory(record, bytes, block, deadline)?;
                     granted = bytes;
                 }

@@ -43,7 +43,13 @@ impl ProducerIds {
         if self.lock().is_some() {
             return Ok(());
         }
-        let request = InitProducerIdRequest { transaction_timeout_ms: i32::MAX, ..Default::default() };
+        let request = InitProducerIdRequest {
+            transactional_id: None,
+            transaction_timeout_ms: i32::MAX,
+            producer_id: -1,
+            producer_epoch: -1,
+            ..Default::default()
+        };
         let response = core.with_any(interrupt, deadline, |connection| connection.call(&request, deadline))?;
         match ErrorCode(response.error_code) {
             ErrorCode::NONE => {}

@@ -6,7 +6,6 @@ use super::request::{self, InFlightBatch, Verdict};
 use super::sequence::NO_PRODUCER_ID;
 use super::shared::Shared;
 use crate::net::{Connection, Deadline, Readiness, Waker};
-use crate::protocol::Request;
 use crate::protocol::messages::produce::{ProduceRequest, ProduceResponse};
 use crate::{Error, ErrorKind, Result};
 use std::collections::{BinaryHeap, VecDeque};
@@ -17,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// A request stops growing at this size: more would only delay the answer for what is already in it.
 const REQUEST_BYTES: usize = 16 * 1024 * 1024;
+/// What is postponed is not looked at again before.
+const MIN_PAUSE: Duration = Duration::from_millis(1);
 /// A sender with nothing to do ends after this time, and its connection with it.
 const IDLE_LIMIT: Duration = Duration::from_secs(30);
 
@@ -166,7 +167,7 @@ impl SenderHandle {
     }
 
     /// Wakes the thread if there is something to send: what a caller that drove the sender leaves behind.
-    fn pass_on(&self) {
+    pub(super) fn pass_on(&self) {
         let lists = self.lock_lists();
         let any = !lists.ready.is_empty() || !lists.timers.is_empty();
         drop(lists);
@@ -272,9 +273,9 @@ impl Sender {
 
     /// Moves what is ready to a later time.
     fn postpone(&self, handle: &SenderHandle, until: Instant) {
-        let mut lists = handle.lock_lists();
-        while let Some(partition) = lists.ready.pop_front() {
-            lists.timers.push(Timer { at: until, partition });
+        let now = Instant::now();
+        while let Some(partition) = handle.pop(now) {
+            handle.lock_lists().timers.push(Timer { at: until.max(now + MIN_PAUSE), partition });
         }
     }
 
@@ -297,6 +298,7 @@ impl Sender {
             ErrorKind::Closed => {}
             // No right to be idempotent, or a broker that can't: waiting changes nothing.
             ErrorKind::Authorization | ErrorKind::Authentication | ErrorKind::Unsupported => shared.fail_all(&error),
+            ErrorKind::Broker if !error.is_retriable() => shared.fail_all(&error),
             _ => log::warn!("producing to broker {}: {error}", self.node),
         }
         self.postpone(handle, Instant::now() + Duration::from_millis(100));

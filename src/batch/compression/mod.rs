@@ -150,6 +150,11 @@ impl Compressor {
         Ok(Self { levels, ..Self::default() })
     }
 
+    /// The memory that the last batch was in before it was compressed, for use elsewhere; else it serves for the next one.
+    pub fn take_spare(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.spare)
+    }
+
     /// Appends the compressed form of `input` to `output`.
     ///
     /// # Errors
