@@ -130,7 +130,8 @@ impl Budget {
         }
         state.waiters.retain(|other| !Arc::ptr_eq(other, waiter));
         state.grant(self.total);
-        let message = format!("the {} bytes for unsent records stayed used up for as long as a send may block", self.total);
+        let message =
+            format!("the {} bytes for unsent records stayed used up for as long as a send may block", self.total);
         Err(Error::new(ErrorKind::QueueFull, message).with_setting("buffer.memory"))
     }
 

@@ -282,7 +282,8 @@ impl ProducerBuilder {
         self.compression_levels.validate()?;
         let possible = self.acks == Acks::All && self.max_in_flight <= 5;
         if self.idempotence == Some(true) && !possible {
-            let other = if self.acks == Acks::All { "max.in.flight.requests.per.connection of at most 5" } else { "acks=all" };
+            let other =
+                if self.acks == Acks::All { "max.in.flight.requests.per.connection of at most 5" } else { "acks=all" };
             return Err(Error::config("enable.idempotence", format!("needs {other}")));
         }
         let config = ProducerConfig {

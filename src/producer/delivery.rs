@@ -83,10 +83,16 @@ impl RecordMetadata {
 /// The outcome of a batch, set once.
 #[derive(Debug, Clone)]
 pub(super) enum Outcome {
-    Written { base_offset: i64, log_append_time: i64 },
+    Written {
+        base_offset: i64,
+        log_append_time: i64,
+    },
     Failed(SendError),
     /// The broker named the records that are at fault; the batch is not in the log.
-    Rejected { records: Vec<i32>, error: Error },
+    Rejected {
+        records: Vec<i32>,
+        error: Error,
+    },
     /// The batch was too large and was sent in parts: each begins with the record of this index.
     Split(Vec<(u32, Arc<BatchOutcome>)>),
 }
@@ -260,7 +266,10 @@ mod tests {
         parts[0].resolve(written(100));
         parts[1].resolve(written(200));
         let offset = |index| Delivery { batch: whole.clone(), index }.poll().map(|r| r.unwrap().offset().unwrap());
-        assert_eq!([offset(0), offset(1), offset(2), offset(4), offset(5)], [Some(100), Some(101), Some(200), Some(202), None]);
+        assert_eq!(
+            [offset(0), offset(1), offset(2), offset(4), offset(5)],
+            [Some(100), Some(101), Some(200), Some(202), None]
+        );
     }
 
     #[test]

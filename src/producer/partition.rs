@@ -4,9 +4,9 @@ use super::budget::Budget;
 use super::delivery::{BatchOutcome, Delivery};
 use super::producer_id::ProducerIds;
 use super::sequence::{NO_PRODUCER_ID, Sequence, Stamp};
-use crate::{Error, ProducerRecord};
 use crate::backoff::Backoff;
 use crate::batch::{BatchBuilder, HEADER_BYTES, SealedBatch};
+use crate::{Error, ProducerRecord};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -134,7 +134,12 @@ impl Batch {
         self.stamp
     }
 
-    pub(super) fn new(sealed: SealedBatch, outcome: Arc<BatchOutcome>, stamp: Option<Stamp>, order: Option<u64>) -> Self {
+    pub(super) fn new(
+        sealed: SealedBatch,
+        outcome: Arc<BatchOutcome>,
+        stamp: Option<Stamp>,
+        order: Option<u64>,
+    ) -> Self {
         Self { sealed, outcome, stamp, order, was_in_doubt: false }
     }
 }
@@ -184,7 +189,8 @@ impl PartitionQueue {
     ) -> Appended {
         let mut state = self.lock();
         if let Some(open) = &mut state.open {
-            let needed = open.builder.len() + open.builder.record_size(timestamp, record.key, record.value, &record.headers);
+            let needed =
+                open.builder.len() + open.builder.record_size(timestamp, record.key, record.value, &record.headers);
             if needed <= self.limits.batch_size {
                 if needed > open.builder.capacity() {
                     let more = (open.builder.capacity() * 2).clamp(needed, self.limits.batch_size.max(needed))
@@ -487,7 +493,11 @@ impl State {
             1
         };
         let elsewhere = self.in_flight > 0 && self.in_flight_node != leader;
-        if leader < 0 || elsewhere || self.in_flight >= in_flight_limit || (self.sequence.is_broken() && self.in_flight > 0) {
+        if leader < 0
+            || elsewhere
+            || self.in_flight >= in_flight_limit
+            || (self.sequence.is_broken() && self.in_flight > 0)
+        {
             return Due::Later;
         }
         let due = match (self.slots.front(), &self.open) {

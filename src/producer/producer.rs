@@ -224,9 +224,8 @@ impl Producer {
                 _ => Err(invalid(format!("there are {count} partitions")).with_partition(partition)),
             };
         }
-        let chosen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            self.shared.partitioner.partition(record, count)
-        }));
+        let chosen =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.shared.partitioner.partition(record, count)));
         match chosen {
             Ok(Some(index)) if index >= count => Err(invalid(format!("the partitioner chose {index} of {count}"))),
             Ok(chosen) => Ok(chosen),
@@ -238,7 +237,9 @@ impl Producer {
     #[cold]
     fn learn_topic(&self, topic: &str, block: bool, deadline: Deadline) -> Result<()> {
         if topic.is_empty() || topic.len() > 249 {
-            return Err(Error::new(ErrorKind::InvalidArgument, "a topic's name has 1 to 249 characters").with_topic(topic));
+            return Err(
+                Error::new(ErrorKind::InvalidArgument, "a topic's name has 1 to 249 characters").with_topic(topic)
+            );
         }
         let queue = self.shared.add_topic(topic);
         let core = self.shared.core();
@@ -259,7 +260,13 @@ impl Producer {
     }
 
     #[cold]
-    fn wait_for_memory(&self, record: &ProducerRecord<'_>, bytes: usize, block: bool, deadline: Deadline) -> Result<()> {
+    fn wait_for_memory(
+        &self,
+        record: &ProducerRecord<'_>,
+        bytes: usize,
+        block: bool,
+        deadline: Deadline,
+    ) -> Result<()> {
         // Memory in open batches comes back by itself soon, unless they are told to wait for long.
         if self.shared.config.linger >= Duration::from_millis(20) {
             for topic in self.shared.topics() {

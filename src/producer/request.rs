@@ -50,9 +50,10 @@ pub(super) fn build(batches: &[InFlightBatch], acks: i16, timeout_ms: i32, versi
             });
             topics.len() - 1
         });
-        topics[at]
-            .partition_data
-            .push(PartitionProduceData { index: item.partition.index, records: Some(item.batch.sealed.bytes().clone()) });
+        topics[at].partition_data.push(PartitionProduceData {
+            index: item.partition.index,
+            records: Some(item.batch.sealed.bytes().clone()),
+        });
     }
     ProduceRequest { transactional_id: None, acks, timeout_ms, topic_data: topics }
 }
@@ -63,8 +64,11 @@ pub(super) fn answers(response: ProduceResponse, batches: &[InFlightBatch]) -> V
     for topic in response.responses {
         for partition in topic.partition_responses {
             let is_it = |item: &InFlightBatch| {
-                let same_topic =
-                    if topic.name.is_empty() { item.topic_id == topic.topic_id } else { *item.partition.topic == *topic.name };
+                let same_topic = if topic.name.is_empty() {
+                    item.topic_id == topic.topic_id
+                } else {
+                    *item.partition.topic == *topic.name
+                };
                 same_topic && item.partition.index == partition.index
             };
             if let Some(at) = batches.iter().position(is_it) {

@@ -234,7 +234,9 @@ impl SenderHandle {
     /// Waits for the thread's end, at most until `deadline`; true if it has ended.
     pub(super) fn join(&self, deadline: Deadline) -> bool {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id()) else { return true };
+        let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id()) else {
+            return true;
+        };
         while !thread.is_finished() {
             if deadline.has_passed() {
                 log::error!("kafka-produce-{} did not end in time", self.node);
@@ -516,7 +518,12 @@ impl Sender {
     fn split(&mut self, shared: &Arc<Shared>, item: InFlightBatch, error: Error) {
         let InFlightBatch { partition, batch, .. } = item;
         let was_stamped = batch.stamp().is_some();
-        log::info!("{}-{}: a batch of {} records is sent in parts: {error}", partition.topic, partition.index, batch.sealed.count());
+        log::info!(
+            "{}-{}: a batch of {} records is sent in parts: {error}",
+            partition.topic,
+            partition.index,
+            batch.sealed.count()
+        );
         match shared.split(batch.sealed) {
             Ok(parts) => {
                 let created = batch.outcome.created;
@@ -565,11 +572,7 @@ impl Sender {
 }
 
 /// Writes the batch's place in its sequence into its header.
-fn stamped(
-    partition: Arc<PartitionQueue>,
-    mut batch: Batch,
-    snapshot: &crate::cluster::Snapshot,
-) -> InFlightBatch {
+fn stamped(partition: Arc<PartitionQueue>, mut batch: Batch, snapshot: &crate::cluster::Snapshot) -> InFlightBatch {
     let topic_id = snapshot.topic(&partition.topic).map_or([0; 16], |topic| topic.id);
     let (producer, base_sequence) = batch.stamp().map_or((NO_PRODUCER_ID, -1), |s| (s.producer, s.base_sequence));
     batch.sealed.stamp(producer.id, producer.epoch, base_sequence, false);
