@@ -1,7 +1,6 @@
 //! What one session has marked and committed, and what the answers to OffsetCommit and OffsetFetch mean. Pure: the
 //! commit thread moves the bytes.
 
-use super::assignor::Assignment;
 use crate::protocol::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
 };
