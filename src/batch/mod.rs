@@ -22,6 +22,13 @@ mod sealed;
 mod transactions;
 mod varint;
 
+#[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
+mod test_support;
+#[cfg(test)]
+mod tests;
+
 pub use builder::BatchBuilder;
 pub use compression::{Compression, CompressionLevels, Compressor, Decompressor};
 pub use reader::{RecordBatch, RecordBatches, Scan, scan};

@@ -162,7 +162,7 @@ fn checked<'a>(rest: &'a [u8], bytes: &[u8], output: &Output) -> Result<&'a [u8]
     Ok(rest)
 }
 
-fn hash(bytes: &[u8]) -> u32 {
+pub(super) fn hash(bytes: &[u8]) -> u32 {
     XxHash32::oneshot(0, bytes)
 }
 

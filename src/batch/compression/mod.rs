@@ -320,3 +320,6 @@ impl Output {
 fn not_compiled_in(codec: Compression) -> Error {
     unsupported(format!("{codec} needs the crate's feature `{codec}`, which was not compiled in"))
 }
+
+#[cfg(test)]
+mod tests;

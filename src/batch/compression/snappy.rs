@@ -62,15 +62,15 @@ pub(super) fn decompress(input: &[u8], output: &mut Output) -> Result<()> {
 }
 
 fn block(input: &[u8], output: &mut Output) -> Result<()> {
+    if input.is_empty() {
+        return Err(output.damaged("it ends too early"));
+    }
     let declared = snap::raw::decompress_len(input).map_err(|error| output.damaged(error))?;
     if declared > output.room() {
         return Err(output.over_cap());
     }
     if declared > input.len().saturating_mul(MAX_RATIO) {
         return Err(output.damaged("its declared size is impossible"));
-    }
-    if input.is_empty() {
-        return Ok(());
     }
     let start = output.bytes.len();
     output.bytes.resize(start + declared, 0);
