@@ -1,5 +1,5 @@
 //! Seeded random and mutated bytes into everything that reads bytes from the network. The properties, not the inputs,
-//! are what these tests state; `fuzz/` feeds the same functions.
+//! are what these tests state.
 
 use super::test_support::*;
 use super::*;

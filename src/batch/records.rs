@@ -231,7 +231,7 @@ impl<'a> Iterator for RecordHeaders<'a> {
 
 impl ExactSizeIterator for RecordHeaders<'_> {}
 
-/// A place in a payload; the default is null.
+/// A part of a payload, or null.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Span {
     start: u32,

@@ -420,7 +420,10 @@ fn r11_an_unordered_list_of_aborted_transactions() {
         RawBatch::counting(14, 2),
         RawBatch::marker(16, 2, COMMIT),
     ];
-    assert_eq!(admitted(&[(1, 11), (2, 2), (1, 0)], &batches), [5, 9, 14]);
+    let [a, b, c] = [(1, 11), (2, 2), (1, 0)];
+    for list in [[a, b, c], [a, c, b], [b, a, c], [b, c, a], [c, a, b], [c, b, a]] {
+        assert_eq!(admitted(&list, &batches), [5, 9, 14], "{list:?}");
+    }
     assert_eq!(admitted(&[], &batches), [0, 2, 5, 9, 11, 14]);
 }
 

@@ -253,6 +253,7 @@ impl Decompressor {
             #[cfg(not(all(feature = "gzip", feature = "snappy", feature = "lz4", feature = "zstd")))]
             codec => return Err(not_compiled_in(codec)),
         }
+        // Only LZ4 asks, and it may not be compiled in.
         let _ = magic;
         Ok(output.bytes)
     }
