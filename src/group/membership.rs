@@ -243,7 +243,7 @@ impl Membership {
                 format!("the coordinator of group {:?} did not answer {:?}", self.config.group_id, request.kind);
             self.lose_link(now, Error::new(ErrorKind::Timeout, message));
         }
-        if matches!(self.phase, Phase::Stable) && self.alive + self.config.session_timeout <= now {
+        if matches!(self.phase, Phase::Stable) && self.expires() <= now {
             self.lose_session(now, EndCause::SessionTimeout);
         }
         if matches!(self.session, Session::Draining { by } if by <= now) {
@@ -354,7 +354,7 @@ impl Membership {
     /// The earliest of what [`handle_timeout`](Self::handle_timeout) looks at. It has just run, so all are in the future.
     fn next_timeout(&self) -> Option<Instant> {
         let request = self.in_flight.as_ref().map(|request| request.deadline);
-        let session = matches!(self.phase, Phase::Stable).then(|| self.alive + self.config.session_timeout);
+        let session = matches!(self.phase, Phase::Stable).then(|| self.expires());
         let draining = if let Session::Draining { by } = self.session { Some(by) } else { None };
         let leaving = if let Phase::Leaving { by, .. } = self.phase { Some(by) } else { None };
         let closing = self.closing.as_ref().map(|closing| closing.by);
@@ -362,6 +362,12 @@ impl Membership {
         let cut =
             if let Phase::Joining = self.phase { self.closing.as_ref().map(|closing| closing.leave_at) } else { None };
         [request, session, draining, leaving, closing, cut].into_iter().flatten().min()
+    }
+
+    /// When the coordinator may have thrown us out without our knowing: it heard nothing from us, or it told us of a
+    /// rebalance and we did not hear it.
+    fn expires(&self) -> Instant {
+        self.alive + self.config.session_timeout.min(self.config.rebalance_timeout)
     }
 
     /// No later than the way out allows.

@@ -161,9 +161,11 @@ impl Membership {
         self.backoff.reset();
         self.quick_rejoins = 0;
         self.join_reason = None;
-        (self.alive, self.settled) = (now, now);
-        // The answer may have lain here for long, if this process was stopped: then ask at once whether it still holds.
+        // The coordinator counts from when it answered, which lies between the sending and now. An answer that waited for a
+        // slow leader must not use up the session; one that lay here for long must be checked at once.
         let waited = now.saturating_duration_since(request.sent);
+        self.alive = now - waited.min(self.config.session_timeout / 2);
+        self.settled = self.alive;
         let fresh = waited < self.config.heartbeat_interval;
         self.heartbeat_due = if fresh { now + self.config.heartbeat_interval } else { now };
         if self.outdated {
