@@ -19,7 +19,7 @@ const FAULTS: Duration = Duration::from_secs(60);
 /// For expiry of ghosts, a rebalance with slow handlers, and another for what came in between.
 const SETTLING: Duration = Duration::from_secs(60);
 /// More find more; these few take about two seconds.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 2000;
 const STOP: Duration = Duration::from_secs(4);
 
 #[derive(Debug)]
@@ -76,6 +76,10 @@ struct Process {
     stopped_until: Option<Instant>,
     /// It was stopped and has not asked the coordinator since: it can't know what it has missed.
     unaware: bool,
+    /// Nothing it sends arrives until then.
+    mute_until: Instant,
+    /// No answer reaches it until then.
+    deaf_until: Instant,
     /// The consumer is to be closed until then.
     close_by: Option<Instant>,
     done: bool,
@@ -143,6 +147,8 @@ impl World {
             sessions: 0,
             stopped_until: None,
             unaware: false,
+            mute_until: self.now,
+            deaf_until: self.now,
             close_by: None,
             done: false,
             wake: None,
@@ -245,7 +251,7 @@ impl World {
                 Action::Disconnect => process.connection = None,
                 Action::Connect { deadline } => {
                     assert!(deadline > now);
-                    return self.connect(member);
+                    return self.connect(member, deadline);
                 }
                 Action::Send { id, request, .. } => self.send(member, id, request),
                 Action::Assign { generation_id, members, .. } => {
@@ -259,13 +265,13 @@ impl World {
         }
     }
 
-    fn connect(&mut self, member: usize) {
+    fn connect(&mut self, member: usize, deadline: Instant) {
         self.connections += 1;
         let connection = self.connections;
         // What was looked up may be out of date when it is used.
         let stale = self.now < self.end_of_faults && self.rng.u8(..10) == 0;
         let broker = if stale { 1 - self.coordinator.home } else { self.coordinator.home };
-        let wait = self.latency();
+        let wait = self.latency().min(deadline - self.now);
         self.after(wait, Event::Connected { member, connection, broker });
     }
 
@@ -274,7 +280,8 @@ impl World {
             return;
         }
         let process = &mut self.processes[member];
-        if self.now < self.end_of_faults && self.rng.u8(..6) == 0 {
+        let unlucky = self.now < self.end_of_faults && self.rng.u8(..6) == 0;
+        if unlucky || self.now < process.mute_until {
             process.membership.connect_failed(self.now, Error::new(ErrorKind::Network, "refused"));
         } else {
             process.connection = Some(connection * 2 + broker as u64);
@@ -287,6 +294,9 @@ impl World {
         let connection = self.processes[member].connection.expect("sends without a connection");
         if let Some(Owned { lost: false, .. }) = self.processes[member].session {
             assert!(matches!(request, GroupRequest::Heartbeat(_)), "{request:?} while a session runs");
+        }
+        if self.now < self.processes[member].mute_until {
+            return;
         }
         let wait = self.latency();
         self.after(wait, Event::Request { to: (connection, id), broker: (connection % 2) as usize, request });
@@ -306,6 +316,9 @@ impl World {
         };
         if let Some(until) = self.processes[member].stopped_until.filter(|until| now < *until) {
             return self.after(until - now, Event::Answer { to: (connection, id), response: Box::new(response) });
+        }
+        if now < self.processes[member].deaf_until {
+            return;
         }
         let process = &mut self.processes[member];
         let beat = matches!(&response, GroupResponse::Heartbeat(answer) if answer.error_code == 0);
@@ -414,7 +427,9 @@ impl World {
                 process.membership.end_session(self.now, EndCause::HandlerReturned);
                 self.drive(member);
             }
-            12..14 => self.commit(member),
+            12 => self.commit(member),
+            13 => process.mute_until = self.now + self.rng.u32(100..20_000) * MILLISECOND,
+            14 => process.deaf_until = self.now + self.rng.u32(100..20_000) * MILLISECOND,
             _ => {}
         }
         let wait = self.rng.u32(1..4000) * MILLISECOND;

@@ -273,6 +273,8 @@ fn g2_coordinator_errors_are_waited_out_with_the_member_id_kept() {
         rig.synced();
         let id = rig.heartbeat();
         rig.heartbeat_code(id, code);
+        let elsewhere = code != ErrorCode::COORDINATOR_LOAD_IN_PROGRESS;
+        assert_eq!(matches!(rig.poll(), Action::Disconnect), elsewhere, "{code}");
         // No end of the session: the next thing is the next heartbeat, after a short wait.
         let id = rig.heartbeat();
         rig.heartbeat_code(id, ErrorCode::NONE);
