@@ -1,8 +1,8 @@
 //! Membership in a classic consumer group: when to join, sync, beat, leave, and when a session begins and ends.
 //!
-//! Pure: no I/O, no clock. One [`Membership`] serves one call of `consume`. Its driver calls [`poll`](Membership::poll) and
-//! does the one thing it is told, until [`Action::Wait`]; then it waits for an answer, a command or the deadline, hands in
-//! what came, and polls again.
+//! Pure: no I/O, no clock. One [`Membership`] serves one call of `consume`. Its driver calls [`poll`](Membership::poll)
+//! and does the one thing it is told, until [`Action::Wait`]; then it waits for an answer, a command or the deadline,
+//! hands in what came, and polls again.
 
 mod action;
 mod answers;
@@ -142,8 +142,8 @@ pub(crate) struct Membership {
     generation_id: i32,
     in_flight: Option<InFlight>,
     requests: u64,
-    /// Actions decided but not yet polled. A few at most: each is queued by a change of phase or session, and the driver
-    /// polls until it must wait.
+    /// Actions decided but not yet polled. A few at most: each is queued by a change of phase or session, and the
+    /// driver polls until it must wait.
     ready: VecDeque<Action>,
     backoff: Backoff,
     /// Nothing is sent and no connection made before this.
@@ -261,8 +261,8 @@ impl Membership {
         }
     }
 
-    /// The leader's assignment for the generation of [`Action::Assign`]. An error that may pass makes the group try again,
-    /// any other ends the membership.
+    /// The leader's assignment for the generation of [`Action::Assign`]. An error that may pass makes the group try
+    /// again, any other ends the membership.
     pub(crate) fn assigned(&mut self, now: Instant, generation_id: i32, assignment: Result<GroupAssignment>) {
         let Phase::AwaitingAssignment { protocol } = &self.phase else { return };
         if generation_id != self.generation_id {
@@ -351,7 +351,8 @@ impl Membership {
         self.phase = next;
     }
 
-    /// The earliest of what [`handle_timeout`](Self::handle_timeout) looks at. It has just run, so all are in the future.
+    /// The earliest of what [`handle_timeout`](Self::handle_timeout) looks at. It has just run, so all are in the
+    /// future.
     fn next_timeout(&self) -> Option<Instant> {
         let request = self.in_flight.as_ref().map(|request| request.deadline);
         let session = matches!(self.phase, Phase::Stable).then(|| self.expires());

@@ -15,7 +15,8 @@ pub(crate) const MAX_OFFSET_VERSION: i16 = 9;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) offset: i64,
-    /// The leader epoch of the record before `offset`; -1 if unknown. It shows a later reader that the log was truncated.
+    /// The leader epoch of the record before `offset`; -1 if unknown. It shows a later reader that the log was
+    /// truncated.
     pub(crate) leader_epoch: i32,
     pub(crate) metadata: String,
 }
@@ -31,9 +32,9 @@ pub(crate) struct Identity {
 
 /// The offsets of one session: marked by handlers, committed by the commit thread.
 ///
-/// Lives as long as the session. A mark after the end of its claim or the loss of the session is refused, so that it can't
-/// leak into the next generation. At most one commit is under way: the offset at the broker never goes back because of
-/// two that overtook each other.
+/// Lives as long as the session. A mark after the end of its claim or the loss of the session is refused, so that it
+/// can't leak into the next generation. At most one commit is under way: the offset at the broker never goes back
+/// because of two that overtook each other.
 #[derive(Debug)]
 pub(crate) struct OffsetTracker {
     identity: Identity,
@@ -129,8 +130,9 @@ impl OffsetTracker {
         self.topics.entry(topic.to_owned()).or_default().insert(partition, claim);
     }
 
-    /// Marks everything before `next_offset` as processed. Moves forward only: a lower offset than marked before changes
-    /// nothing. Returns whether the mark was taken; it is refused if the claim has ended or the session is lost.
+    /// Marks everything before `next_offset` as processed. Moves forward only: a lower offset than marked before
+    /// changes nothing. Returns whether the mark was taken; it is refused if the claim has ended or the session is
+    /// lost.
     pub(crate) fn mark(
         &mut self,
         topic: &str,
@@ -209,8 +211,8 @@ impl OffsetTracker {
         self.topics.get(topic)?.get(&partition)?.committed.as_ref()
     }
 
-    /// Begins a commit of all that is marked and differs from what the broker has. `None` if there is nothing to commit,
-    /// one is under way, or the tracker is closed or lost.
+    /// Begins a commit of all that is marked and differs from what the broker has. `None` if there is nothing to
+    /// commit, one is under way, or the tracker is closed or lost.
     pub(crate) fn begin_commit(&mut self) -> Option<Commit> {
         if self.phase != Phase::Open || self.under_way.is_some() || !self.is_dirty() {
             return None;
@@ -244,8 +246,8 @@ impl OffsetTracker {
         Some(Commit { number: self.commits, request })
     }
 
-    /// Takes the answer to a commit, or the reason why there is none. Without an answer the broker may have stored it; the
-    /// offsets stay marked, and storing them again does no harm.
+    /// Takes the answer to a commit, or the reason why there is none. Without an answer the broker may have stored it;
+    /// the offsets stay marked, and storing them again does no harm.
     pub(crate) fn complete(&mut self, commit: &Commit, answer: Result<OffsetCommitResponse>) -> CommitOutcome {
         let mut outcome = CommitOutcome::default();
         if self.under_way != Some(commit.number) {

@@ -80,7 +80,8 @@ fn decode_subscription(bytes: &Bytes) -> Result<ConsumerProtocolSubscription> {
     let fields = reader.clone();
     let known = version.min(ConsumerProtocolSubscription::MAX_VERSION);
     ConsumerProtocolSubscription::decode(&mut reader, known).or_else(|error| {
-        // Some clients write version 1 and leave out the owned partitions: then nothing follows the fields of version 0.
+        // Some clients write version 1 and leave out the owned partitions: then nothing follows the fields of version
+        // 0.
         let mut reader = fields;
         let oldest = ConsumerProtocolSubscription::decode(&mut reader, 0)?;
         if reader.remaining() == 0 { Ok(oldest) } else { Err(error) }
@@ -237,7 +238,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn assignments_come_back(own in prop::collection::btree_map("[a-z]{1,9}", prop::collection::btree_set(0..99i32, 1..9), 0..5)) {
+        fn assignments_come_back(
+            own in prop::collection::btree_map("[a-z]{1,9}", prop::collection::btree_set(0..99i32, 1..9), 0..5),
+        ) {
             let own: Assignment = own.into_iter().map(|(topic, ps)| (topic, ps.into_iter().collect())).collect();
             prop_assert_eq!(decode_assignment(&encode_assignment(&own).unwrap()).unwrap(), own);
         }

@@ -19,8 +19,8 @@ pub type GroupAssignment = BTreeMap<String, Assignment>;
 
 /// Decides which member of a group gets which partitions.
 ///
-/// The broker picks an assignor that every member has, by [`name`](Self::name); the group's leader runs it. All members,
-/// those of other client libraries included, must mean the same by a name.
+/// The broker picks an assignor that every member has, by [`name`](Self::name); the group's leader runs it. All
+/// members, those of other client libraries included, must mean the same by a name.
 pub trait Assignor: Send + Sync + std::fmt::Debug {
     /// The protocol name, as in Kafka's `partition.assignment.strategy`: "range", "roundrobin".
     fn name(&self) -> &str;
@@ -33,8 +33,9 @@ pub trait Assignor: Send + Sync + std::fmt::Debug {
 
     /// Shares out partitions; runs on the leader only.
     ///
-    /// `partitions` gives the number of partitions of each topic that some member subscribes to; topics that do not exist
-    /// are absent. Members' data comes from other processes and may be anything, so an assignor must not panic on it.
+    /// `partitions` gives the number of partitions of each topic that some member subscribes to; topics that do not
+    /// exist are absent. Members' data comes from other processes and may be anything, so an assignor must not panic on
+    /// it.
     ///
     /// # Errors
     /// An error ends `consume` with it. So does an assignment of a partition to two members, of a partition that does
@@ -109,8 +110,19 @@ fn nothing_for(members: &[GroupMember]) -> GroupAssignment {
     members.iter().map(|member| (member.member_id.clone(), Assignment::new())).collect()
 }
 
-/// Refuses what no assignor may do: two owners of one partition means records processed twice and commits that fight.
-pub(crate) fn check(
+/// Runs an assignor and refuses what no assignor may do.
+pub(crate) fn assign(
+    assignor: &dyn Assignor,
+    members: &[GroupMember],
+    partitions: &BTreeMap<String, i32>,
+) -> Result<GroupAssignment> {
+    let assignment = assignor.assign(members, partitions)?;
+    check(assignor.name(), members, partitions, &assignment)?;
+    Ok(assignment)
+}
+
+/// Two owners of one partition mean records processed twice and commits that fight.
+fn check(
     assignor: &str,
     members: &[GroupMember],
     partitions: &BTreeMap<String, i32>,

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Gives each subscriber of a topic a contiguous range of its partitions, topic by topic.
 ///
-/// The first members get one partition more where the count does not divide evenly. Members of the same subscription get
-/// the same partition numbers of equally large topics, so that keyed topics can be joined.
-/// Kafka: `partition.assignment.strategy=org.apache.kafka.clients.consumer.RangeAssignor`.
+/// The first members get one partition more where the count does not divide evenly. Members of the same subscription
+/// get the same partition numbers of equally large topics, so that keyed topics can be joined. Kafka:
+/// `partition.assignment.strategy=org.apache.kafka.clients.consumer.RangeAssignor`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RangeAssignor;
 

@@ -161,8 +161,8 @@ impl Membership {
         self.backoff.reset();
         self.quick_rejoins = 0;
         self.join_reason = None;
-        // The coordinator counts from when it answered, which lies between the sending and now. An answer that waited for a
-        // slow leader must not use up the session; one that lay here for long must be checked at once.
+        // The coordinator counts from when it answered, which lies between the sending and now. An answer that waited
+        // for a slow leader must not use up the session; one that lay here for long must be checked at once.
         let waited = now.saturating_duration_since(request.sent);
         self.alive = now - waited.min(self.config.session_timeout / 2);
         self.settled = self.alive;

@@ -19,7 +19,7 @@ const FAULTS: Duration = Duration::from_secs(60);
 /// For expiry of ghosts, a rebalance with slow handlers, and another for what came in between.
 const SETTLING: Duration = Duration::from_secs(60);
 /// More find more; these few take about two seconds.
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 400;
 const STOP: Duration = Duration::from_secs(4);
 
 #[derive(Debug)]

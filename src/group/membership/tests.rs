@@ -631,6 +631,32 @@ fn g1_the_session_outlives_a_move_of_the_coordinator_but_not_the_session_timeout
 }
 
 #[test]
+fn the_session_is_counted_from_when_sync_was_sent() {
+    let mut rig = Rig::new();
+    let (id, _) = rig.join();
+    rig.joined(id, 1);
+    let (id, GroupRequest::Sync(_)) = rig.request() else { panic!() };
+    let sent = rig.now;
+    rig.pass(SECOND / 2);
+    rig.answer(id, GroupResponse::Sync(SyncGroupResponse::default()));
+    rig.poll();
+    rig.heartbeat();
+    // No answer, and no connection after that.
+    let end = loop {
+        match rig.poll() {
+            Action::Connect { .. } => {
+                rig.membership.connect_failed(rig.now, Error::new(ErrorKind::Network, "refused"));
+            }
+            Action::Disconnect => {}
+            Action::Wait { until } => rig.now = until.unwrap(),
+            other => break other,
+        }
+    };
+    assert!(matches!(end, Action::EndSession { cause: EndCause::SessionTimeout, lost: true }), "{end:?}");
+    assert_eq!(rig.now, sent + 6 * SECOND);
+}
+
+#[test]
 fn g4_after_a_long_stop_of_the_process_the_session_is_lost_before_anything_else() {
     let mut rig = Rig::new();
     rig.stable();

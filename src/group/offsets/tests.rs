@@ -270,7 +270,9 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn what_the_broker_stores_never_goes_back_and_never_passes_the_marks(steps in prop::collection::vec(step(), 0..80)) {
+    fn what_the_broker_stores_never_goes_back_and_never_passes_the_marks(
+        steps in prop::collection::vec(step(), 0..80),
+    ) {
         let mut tracker = tracker();
         let (mut broker, mut highest, mut open) = (10, 10, true);
         let mut under_way: Option<Commit> = None;

@@ -77,7 +77,8 @@ impl Coordinator {
         self.members.keys().cloned().collect()
     }
 
-    /// Moves to the other broker, which reads for this long. What was not stored is forgotten, and who waits is sent away.
+    /// Moves to the other broker, which reads for this long. What was not stored is forgotten, and who waits is sent
+    /// away.
     pub(super) fn move_away(&mut self, now: Instant, loading: Duration) {
         for member in self.members.values_mut() {
             let code = ErrorCode::NOT_COORDINATOR;
