@@ -5,6 +5,7 @@ mod backoff;
 pub mod batch;
 mod cluster;
 mod config;
+mod consumer;
 mod error;
 mod group;
 mod net;
@@ -14,6 +15,10 @@ mod record;
 
 pub use cluster::{Client, ClientBuilder};
 pub use config::Properties;
+pub use consumer::{
+    BatchRecords, FetchedBatch, IntoRecords, IsolationLevel, OffsetReset, PartitionConsumer, PartitionConsumerBuilder,
+    PartitionRecords, StartOffset,
+};
 pub use error::{Error, ErrorCode, ErrorKind, Result};
 pub use group::{Assignment, Assignor, GroupAssignment, GroupMember, RangeAssignor, RoundRobinAssignor};
 pub use producer::{

@@ -78,6 +78,8 @@ impl Iterator for RecordBatches {
 pub struct Scan {
     /// The position after the last whole batch; `None` if there is none.
     pub next_offset: Option<i64>,
+    /// The epoch of the leader that wrote the last whole batch; `None` if there is none, or it is unknown.
+    pub leader_epoch: Option<i32>,
     /// How many bytes the whole batches take.
     pub complete: usize,
     /// How many whole batches there are.
@@ -97,6 +99,7 @@ pub fn scan(bytes: &[u8]) -> Scan {
         match step {
             Ok(header) => {
                 scan.next_offset = Some(header.last_offset.saturating_add(1));
+                scan.leader_epoch = Some(header.leader_epoch).filter(|epoch| *epoch >= 0);
                 scan.complete = walk.at;
                 scan.batches += 1;
             }

@@ -1,0 +1,187 @@
+//! What the partition consumer and the consumer group are made of: streams of partitions, and the threads behind them.
+
+use super::cursor::{Cursor, PartitionState, Start};
+use super::router;
+use super::settings::FetchConfig;
+use super::stream::PartitionStream;
+use crate::cluster::{Client, Core};
+use crate::net::{Deadline, Interrupt};
+use crate::{Error, ErrorKind, Result};
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long a drop waits for the threads.
+const DROP_LIMIT: Duration = Duration::from_secs(5);
+
+/// Fetches partitions. One per consumer or session of a group; owns the thread `kafka-router` and, through it, one
+/// thread `kafka-fetch-{broker}` and one connection per leader of its partitions.
+///
+/// Memory: each partition has at most two chunks queued and one with its reader, each of at most
+/// `max.partition.fetch.bytes` or one batch, and each holding at most a few times its size of the answer it came in; each
+/// broker has at most one answer of about `fetch.max.bytes` on its way.
+#[derive(Debug)]
+pub(crate) struct ConsumerCore {
+    shared: Arc<Shared>,
+    router: Option<JoinHandle<()>>,
+    partitions: Mutex<HashMap<(Arc<str>, i32), Weak<PartitionState>>>,
+}
+
+/// What the threads of a consumer share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) client: Client,
+    pub(super) config: FetchConfig,
+    /// Ends every thread and every wait of this consumer.
+    pub(super) interrupt: Interrupt,
+    /// The router's inbox. Bounded by the number of partitions, since a cursor exists once.
+    routed: Mutex<Routed>,
+    wake_router: Sender<()>,
+    /// Why the consumer as a whole can't go on.
+    cause: OnceLock<Error>,
+}
+
+#[derive(Debug, Default)]
+struct Routed {
+    cursors: Vec<Cursor>,
+    closed: bool,
+}
+
+/// A partition to be read.
+#[derive(Debug, Clone)]
+pub(crate) struct StartPartition {
+    pub(crate) topic: Arc<str>,
+    pub(crate) partition: i32,
+    pub(crate) start: Start,
+}
+
+impl ConsumerCore {
+    /// Starts the router; fetchers come with partitions.
+    pub(crate) fn start(client: &Client, config: FetchConfig) -> Result<Self> {
+        config.check(client.core().config().net.max_response_bytes)?;
+        // Bound 1: a token says "look into the inbox", and a second one would say no more.
+        let (wake_router, woken) = crossbeam_channel::bounded(1);
+        let shared = Arc::new(Shared {
+            client: client.clone(),
+            config,
+            interrupt: Interrupt::new().map_err(|error| Error::io(error, "making a socket pair"))?,
+            routed: Mutex::default(),
+            wake_router,
+            cause: OnceLock::new(),
+        });
+        let router = router::start(shared.clone(), woken)?;
+        Ok(Self { shared, router: Some(router), partitions: Mutex::default() })
+    }
+
+    /// Begins to read partitions; the streams come in the same order. Does not wait. What is known to one leader goes into
+    /// one request, so partitions that are to be read together should be added together. A partition that is
+    /// added again takes the place of its former stream, which ends.
+    pub(crate) fn add(&self, partitions: Vec<StartPartition>) -> Vec<PartitionStream> {
+        let mut registry = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+        registry.retain(|_, state| state.strong_count() > 0);
+        let mut cursors = Vec::with_capacity(partitions.len());
+        let mut streams = Vec::with_capacity(partitions.len());
+        for StartPartition { topic, partition, start } in partitions {
+            let in_use = self.shared.core().use_topic(&topic, false);
+            let backoff = self.shared.core().config().retry_backoff.clone();
+            let (cursor, reader) = Cursor::new(&topic, partition, start, backoff, in_use);
+            let state = Arc::downgrade(&reader.state);
+            if let Some(former) = registry.insert((topic, partition), state).and_then(|state| state.upgrade()) {
+                former.end();
+            }
+            cursors.push(cursor);
+            streams.push(PartitionStream::new(self.shared.clone(), reader));
+        }
+        drop(registry);
+        self.shared.route(cursors);
+        streams
+    }
+
+    /// Stops reading a partition: its stream ends. Dropping the stream does the same.
+    pub(crate) fn remove(&self, topic: &Arc<str>, partition: i32) {
+        let mut registry = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = registry.remove(&(topic.clone(), partition)).and_then(|state| state.upgrade());
+        drop(registry);
+        if let Some(state) = state {
+            state.end();
+        }
+    }
+
+    /// Ends all streams and threads; waits for the threads, at most until the deadline.
+    pub(crate) fn close(mut self, deadline: Deadline) -> Result<()> {
+        self.end(deadline)
+    }
+
+    fn end(&mut self, deadline: Deadline) -> Result<()> {
+        self.shared.interrupt.trigger();
+        let Some(router) = self.router.take() else { return Ok(()) };
+        while !router.is_finished() {
+            if deadline.has_passed() {
+                return Err(Error::new(ErrorKind::Timeout, "the consumer's threads did not end before the deadline"));
+            }
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        // What it died of has been logged and told to the streams.
+        let _ = router.join();
+        Ok(())
+    }
+}
+
+impl Drop for ConsumerCore {
+    fn drop(&mut self) {
+        if let Err(error) = self.end(Deadline::after(DROP_LIMIT)) {
+            log::error!("{error}");
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn core(&self) -> &Arc<Core> {
+        self.client.core()
+    }
+
+    /// Gives cursors to the router. After its end they are dropped, which ends their streams.
+    pub(super) fn route(&self, cursors: Vec<Cursor>) {
+        if cursors.is_empty() {
+            return;
+        }
+        let mut routed = self.routed.lock().unwrap_or_else(PoisonError::into_inner);
+        if routed.closed {
+            drop(routed);
+            return;
+        }
+        routed.cursors.extend(cursors);
+        drop(routed);
+        match self.wake_router.try_send(()) {
+            Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
+        }
+    }
+
+    pub(super) fn take_routed(&self) -> Vec<Cursor> {
+        std::mem::take(&mut self.routed.lock().unwrap_or_else(PoisonError::into_inner).cursors)
+    }
+
+    /// The router has ended, with a reason if it was not asked to.
+    pub(super) fn router_ended(&self, cause: Option<Error>) {
+        if let Some(cause) = cause {
+            let _ = self.cause.set(cause);
+        }
+        self.interrupt.trigger();
+        let mut routed = self.routed.lock().unwrap_or_else(PoisonError::into_inner);
+        routed.closed = true;
+        let left = std::mem::take(&mut routed.cursors);
+        drop(routed);
+        drop(left);
+    }
+
+    pub(super) fn cause(&self) -> Option<&Error> {
+        self.cause.get()
+    }
+
+    /// A channel that is disconnected when the consumer ends.
+    pub(super) fn ended(&self) -> &Receiver<()> {
+        self.interrupt.channel()
+    }
+}
