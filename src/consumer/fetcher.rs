@@ -527,9 +527,11 @@ impl Fetcher {
             OffsetReset::Earliest => Start::Earliest,
             OffsetReset::Latest => Start::Latest,
             OffsetReset::Fail => {
-                let known = |mark: Option<i64>| mark.map_or("unknown".to_owned(), |offset| offset.to_string());
-                let (start, end) = (known(cursor.state.log_start()), known(cursor.state.high_watermark()));
-                let message = format!("offset {offset} is out of range; the log starts at {start}, its end is {end}");
+                // The broker may leave out the ends of its log in an error.
+                let message = match (cursor.state.log_start(), cursor.state.high_watermark()) {
+                    (Some(start), Some(end)) => format!("offset {offset} is out of range {start} to {end}"),
+                    _ => format!("offset {offset} is out of range"),
+                };
                 cursor.stop(Error::new(ErrorKind::OffsetOutOfRange, message).with_source(error));
                 return;
             }
