@@ -28,6 +28,11 @@ impl Backoff {
         wait.mul_f64(1.0 - JITTER + 2.0 * JITTER * position)
     }
 
+    /// The shortest and the longest wait, before jitter.
+    pub(crate) fn range(&self) -> (Duration, Duration) {
+        (self.min, self.max)
+    }
+
     /// Starts again at `min`: something worked.
     pub(crate) fn reset(&mut self) {
         self.current = self.min;

@@ -1,0 +1,132 @@
+//! The committer of a group's offsets.
+
+use super::link::CoordinatorFinder;
+use super::offsets::{AfterCommit, MAX_OFFSET_VERSION, OffsetTracker};
+use super::session::ConsumerGroupSession;
+use super::errors::ErrorSink;
+use super::driver::{Command, Commands};
+use crate::backoff::Backoff;
+use crate::net::{Connection, Deadline};
+use crate::protocol::messages::offset_commit::{OffsetCommitRequest, OffsetCommitResponse};
+use crate::{Error, ErrorKind, Result};
+use crossbeam_channel::{Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Somebody waits for a commit.
+pub(super) struct CommitRequest {
+    pub(super) session: ConsumerGroupSession,
+    pub(super) reply: Sender<Result<()>>,
+    pub(super) timeout: Duration,
+}
+
+/// OffsetCommit carries a retention time up to this version only.
+const MAX_RETENTION_VERSION: i16 = 4;
+
+/// One per `consume`, thread `kafka-commit` (scoped). Owns the second connection to the coordinator and the commit
+/// schedule. Sessions send it requests; it ends when nobody can send it one any more.
+pub(super) struct Committer {
+    pub(super) finder: Arc<CoordinatorFinder>,
+    pub(super) requests: Receiver<CommitRequest>,
+    pub(super) commands: Arc<Commands>,
+    /// The session whose marks are committed by the clock.
+    pub(super) current: Arc<Mutex<Option<ConsumerGroupSession>>>,
+    /// `None` without auto-commit.
+    pub(super) interval: Option<Duration>,
+    pub(super) retention: bool,
+    pub(super) request_timeout: Duration,
+    pub(super) backoff: Backoff,
+    pub(super) errors: ErrorSink,
+    pub(super) connection: Option<Connection>,
+}
+
+impl Committer {
+    /// The thread's loop.
+    pub(super) fn run(mut self) {
+        let mut tick = self.interval.map(|interval| Instant::now() + interval);
+        loop {
+            let request = match tick {
+                Some(at) => self.requests.recv_deadline(at),
+                None => self.requests.recv().map_err(Into::into),
+            };
+            match request {
+                Ok(CommitRequest { session, reply, timeout }) => {
+                    // Nobody has to be there for the answer any more.
+                    let _ = reply.send(self.commit(&session, Deadline::after(timeout)));
+                }
+                Err(crossbeam_channel::RecvTimeoutError::Disconnected) => return,
+                Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
+            }
+            if let (Some(at), Some(interval)) = (tick, self.interval)
+                && Instant::now() >= at
+            {
+                self.auto_commit();
+                tick = Some(Instant::now() + interval);
+            }
+        }
+    }
+
+    fn auto_commit(&mut self) {
+        let session = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // An ending session makes its final commit itself.
+        let Some(session) = session.filter(|session| !session.is_ending()) else { return };
+        if let Err(error) = self.commit(&session, Deadline::after(self.request_timeout)) {
+            log::warn!("auto-commit: {error}");
+            self.errors.report(error);
+        }
+    }
+
+    /// Commits all that is marked. Tries again until `deadline` what may still succeed.
+    fn commit(&mut self, session: &ConsumerGroupSession, deadline: Deadline) -> Result<()> {
+        self.backoff.reset();
+        loop {
+            let begun = session.tracker().begin_commit();
+            let Some(commit) = begun else { return nothing_to_commit(&session.tracker()) };
+            let answer = self.exchange(&commit.request, deadline);
+            let (outcome, identity) = {
+                let mut tracker = session.tracker();
+                (tracker.complete(&commit, answer), tracker.identity().clone())
+            };
+            let Some(error) = outcome.errors.into_iter().next() else { return Ok(()) };
+            log::debug!("committing offsets: {error}");
+            match outcome.next {
+                AfterCommit::Nothing => return Err(error),
+                AfterCommit::Lost(code) => {
+                    self.commands.push(Command::CommitRefused(identity, code));
+                    let message = "the session's partitions belong to others, so its offsets can't be committed";
+                    return Err(Error::new(ErrorKind::Fenced, message).with_code(code).with_source(error));
+                }
+                AfterCommit::FindCoordinator => {
+                    self.connection = None;
+                    self.finder.forget();
+                }
+                AfterCommit::Rebalance | AfterCommit::Retry => {}
+            }
+            let pause = self.backoff.next(fastrand::f64);
+            if deadline.remaining() <= pause || self.finder.interrupt().wait(pause) {
+                return Err(error);
+            }
+        }
+    }
+
+    fn exchange(&mut self, request: &OffsetCommitRequest, deadline: Deadline) -> Result<OffsetCommitResponse> {
+        // One request's time at most, so that a broker that hangs leaves time for another try.
+        let deadline = deadline.within(self.request_timeout);
+        let mut connection = match self.connection.take().filter(Connection::is_reusable) {
+            Some(connection) => connection,
+            None => self.finder.connect(deadline)?,
+        };
+        let highest = if self.retention { MAX_RETENTION_VERSION } else { MAX_OFFSET_VERSION };
+        let version = connection.version::<OffsetCommitRequest>()?.min(highest);
+        let response = connection.call_version(request, version, deadline)?;
+        self.connection = Some(connection);
+        Ok(response)
+    }
+}
+
+fn nothing_to_commit(tracker: &OffsetTracker) -> Result<()> {
+    if tracker.is_lost() {
+        return Err(Error::new(ErrorKind::Fenced, "the session is lost, so its offsets can't be committed"));
+    }
+    Ok(())
+}
