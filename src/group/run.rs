@@ -13,7 +13,7 @@ use super::offset_fetch::{fetch_request, fetched_offsets};
 use super::offsets::{MAX_OFFSET_VERSION, Position};
 use super::session::ConsumerGroupSession;
 use crate::cluster::{Core, TopicUse};
-use crate::consumer::{ConsumerCore, PartitionStream, StartOffset, StartPartition};
+use crate::consumer::{ConsumerCore, PartitionStream, Start, StartOffset, StartPartition};
 use crate::net::Deadline;
 use crate::protocol::messages::offset_fetch::OffsetFetchRequest;
 use crate::{Error, ErrorKind, Result};
@@ -345,7 +345,7 @@ impl<'a> Runner<'a> {
                 self.finder.forget();
             }
             for ((topic, partition), committed) in fetched.found {
-                starts.push(self.start_of(session, topic, partition, committed));
+                starts.push(self.start_of(session, topic, partition, committed)?);
             }
             pending = fetched.pending;
             if !pending.is_empty() {
@@ -364,12 +364,21 @@ impl<'a> Runner<'a> {
         topic: String,
         partition: i32,
         committed: Option<Position>,
-    ) -> (StartPartition, StartOffset) {
-        let start = committed.as_ref().map_or(self.config.start, |position| StartOffset::Offset(position.offset));
-        let leader_epoch = committed.as_ref().map_or(-1, |position| position.leader_epoch);
-        let from = committed.as_ref().map_or(0, |position| position.offset);
+    ) -> Result<(StartPartition, StartOffset)> {
+        let (start, initial, from) = match (&committed, self.config.start) {
+            (Some(Position { offset, leader_epoch, .. }), _) => {
+                let start = Start::Offset { offset: *offset, leader_epoch: *leader_epoch };
+                (start, StartOffset::Offset(*offset), *offset)
+            }
+            (None, Some(policy)) => (policy.into(), policy, 0),
+            (None, None) => {
+                let message = format!("group {:?} has committed nothing here, and has no other start", self.config.group_id);
+                let error = Error::new(ErrorKind::OffsetOutOfRange, message);
+                return Err(error.with_topic(topic).with_partition(partition).with_setting("auto.offset.reset"));
+            }
+        };
         session.tracker().start_claim(&topic, partition, from, committed);
-        (StartPartition { topic: Arc::from(topic), partition, start, leader_epoch }, start)
+        Ok((StartPartition { topic: Arc::from(topic), partition, start }, initial))
     }
 
     fn fetch_offsets(&self, claims: &Assignment) -> Result<super::offset_fetch::FetchedOffsets> {
