@@ -20,7 +20,11 @@ pub use consumer::{
     PartitionRecords, StartOffset,
 };
 pub use error::{Error, ErrorCode, ErrorKind, Result};
-pub use group::{Assignment, Assignor, GroupAssignment, GroupMember, RangeAssignor, RoundRobinAssignor};
+pub use group::{
+    Assignment, Assignor, ClaimRecords, ConsumerGroup, ConsumerGroupBuilder, ConsumerGroupClaim, ConsumerGroupHandler,
+    ConsumerGroupSession, Errors, GroupAssignment, GroupMember, HandlerResult, RangeAssignor, RoundRobinAssignor,
+    StopHandle,
+};
 pub use producer::{
     Acks, Crc32Partitioner, Delivery, Fnv1aPartitioner, Murmur2Partitioner, Partitioner, Producer, ProducerBuilder,
     RandomPartitioner, RecordMetadata, RoundRobinPartitioner, SendError, SyncProducer,

@@ -1,25 +1,26 @@
 //! One claimed partition, as its handler sees it.
 
 use super::session::ConsumerGroupSession;
-use crate::consumer::{FetchedBatch, PartitionStream, StartOffset};
+use crate::consumer::{FetchedBatch, Next, PartitionStream, StartOffset};
 use crate::{ConsumerRecord, Result};
 use std::fmt;
 
-/// One partition that this member owns in a session: an iterator of its records, or of whole batches.
+/// One partition that this member owns in a session: `for record in claim` gives its records, and
+/// [`next_batch`](Self::next_batch) whole batches of them.
 ///
-/// It is made for its thread: the handler's [`consume_claim`](super::ConsumerGroupHandler::consume_claim) gets it. It
-/// ends (`next` returns `None`) when the session ends, and blocks while there is nothing to read.
+/// The handler's [`consume_claim`](super::ConsumerGroupHandler::consume_claim) gets it. It blocks while there is nothing
+/// to read, and ends when the session does.
 pub struct ConsumerGroupClaim {
     session: ConsumerGroupSession,
     stream: PartitionStream,
     initial_offset: StartOffset,
-    /// The batch that `next` is in.
-    records: Option<crate::consumer::OwnedRecords>,
+    /// The error that ended it has been handed out.
+    failed: bool,
 }
 
 impl ConsumerGroupClaim {
     pub(super) fn new(session: ConsumerGroupSession, stream: PartitionStream, initial_offset: StartOffset) -> Self {
-        Self { session, stream, initial_offset, records: None }
+        Self { session, stream, initial_offset, failed: false }
     }
 
     /// The topic.
@@ -37,44 +38,77 @@ impl ConsumerGroupClaim {
         self.initial_offset
     }
 
-    /// The offset after the last record that all in-sync replicas had when the last fetch was answered; `None` before
-    /// the first answer.
+    /// The offset of the next record, or the first one after it that there is; `None` while it is looked up.
+    pub fn position(&self) -> Option<i64> {
+        self.stream.position()
+    }
+
+    /// The offset after the last record that consumers could read when the last fetch was answered; `None` before that.
     pub fn high_watermark(&self) -> Option<i64> {
         self.stream.high_watermark()
     }
 
-    /// The next batch of records, which are read in place and cost no reference count. Blocks until there is one; `None`
-    /// when the session ends. Records that [`next`](Iterator::next) has begun are not in it: use one or the other.
+    /// How many offsets lie between the position and the high watermark; `None` while either is unknown.
+    pub fn lag(&self) -> Option<u64> {
+        self.stream.lag()
+    }
+
+    /// How often the reset policy has moved the position.
+    pub fn resets(&self) -> u64 {
+        self.stream.resets()
+    }
+
+    /// The next batch of records, to be read in place without a reference count each. Blocks until there is one; `None`
+    /// when the session ends, or after an error that ended the partition.
     ///
-    /// An error is one of the partition, such as a damaged batch; the next call tries again where it stopped.
+    /// No error skips a record: after one that may pass, such as a missing right, the next call goes on where it was.
     pub fn next_batch(&mut self) -> Option<Result<FetchedBatch>> {
-        if self.session.is_ending() {
+        if self.failed || self.session.is_ending() {
             return None;
         }
-        match self.stream.next_batch(Some(self.session.ended()), None) {
-            Ok(Some(batch)) if !self.session.is_ending() => Some(Ok(batch)),
-            Ok(_) => None,
-            Err(error) => Some(Err(error)),
+        let next = self.stream.next_batch(Some(self.session.ended()), None);
+        self.hand_out(next)
+    }
+
+    /// The next record; like [`next_batch`](Self::next_batch) otherwise. `for record in claim` does the same.
+    pub fn next_record(&mut self) -> Option<Result<ConsumerRecord>> {
+        if self.failed || self.session.is_ending() {
+            return None;
+        }
+        let next = self.stream.next_record(Some(self.session.ended()), None);
+        self.hand_out(next)
+    }
+
+    fn hand_out<T>(&mut self, next: Result<Next<T>>) -> Option<Result<T>> {
+        match next {
+            Ok(Next::Ready(next)) => Some(Ok(next)),
+            Ok(Next::TimedOut | Next::Ended) => None,
+            Err(error) => {
+                self.failed = self.stream.is_stopped();
+                Some(Err(error))
+            }
         }
     }
 }
 
-impl Iterator for ConsumerGroupClaim {
+/// The records of a claim, one by one, until the session ends.
+#[derive(Debug)]
+pub struct ClaimRecords<'a>(&'a mut ConsumerGroupClaim);
+
+impl Iterator for ClaimRecords<'_> {
     type Item = Result<ConsumerRecord>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if self.session.is_ending() {
-                return None;
-            }
-            if let Some(record) = self.records.as_mut().and_then(Iterator::next) {
-                return Some(record);
-            }
-            match self.next_batch()? {
-                Ok(batch) => self.records = Some(batch.into_records()),
-                Err(error) => return Some(Err(error)),
-            }
-        }
+        self.0.next_record()
+    }
+}
+
+impl<'a> IntoIterator for &'a mut ConsumerGroupClaim {
+    type Item = Result<ConsumerRecord>;
+    type IntoIter = ClaimRecords<'a>;
+
+    fn into_iter(self) -> ClaimRecords<'a> {
+        ClaimRecords(self)
     }
 }
 

@@ -1,14 +1,14 @@
 //! The committer of a group's offsets.
 
+use super::driver::{Command, Commands};
+use super::errors::ErrorSink;
 use super::link::CoordinatorFinder;
 use super::offsets::{AfterCommit, MAX_OFFSET_VERSION, OffsetTracker};
 use super::session::ConsumerGroupSession;
-use super::errors::ErrorSink;
-use super::driver::{Command, Commands};
 use crate::backoff::Backoff;
 use crate::net::{Connection, Deadline};
 use crate::protocol::messages::offset_commit::{OffsetCommitRequest, OffsetCommitResponse};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorCode, ErrorKind, Result};
 use crossbeam_channel::{Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,10 +24,13 @@ pub(super) struct CommitRequest {
 const MAX_RETENTION_VERSION: i16 = 4;
 
 /// One per `consume`, thread `kafka-commit` (scoped). Owns the second connection to the coordinator and the commit
-/// schedule. Sessions send it requests; it ends when nobody can send it one any more.
+/// schedule. Sessions send it requests; it ends when `consume` is
+/// over.
 pub(super) struct Committer {
     pub(super) finder: Arc<CoordinatorFinder>,
     pub(super) requests: Receiver<CommitRequest>,
+    /// Disconnected when `consume` is over. No message is ever sent.
+    pub(super) finish: Receiver<()>,
     pub(super) commands: Arc<Commands>,
     /// The session whose marks are committed by the clock.
     pub(super) current: Arc<Mutex<Option<ConsumerGroupSession>>>,
@@ -45,17 +48,17 @@ impl Committer {
     pub(super) fn run(mut self) {
         let mut tick = self.interval.map(|interval| Instant::now() + interval);
         loop {
-            let request = match tick {
-                Some(at) => self.requests.recv_deadline(at),
-                None => self.requests.recv().map_err(Into::into),
-            };
-            match request {
-                Ok(CommitRequest { session, reply, timeout }) => {
+            let ticks = tick.map_or_else(crossbeam_channel::never, crossbeam_channel::at);
+            crossbeam_channel::select! {
+                recv(self.requests) -> request => match request {
                     // Nobody has to be there for the answer any more.
-                    let _ = reply.send(self.commit(&session, Deadline::after(timeout)));
-                }
-                Err(crossbeam_channel::RecvTimeoutError::Disconnected) => return,
-                Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
+                    Ok(CommitRequest { session, reply, timeout }) => {
+                        let _ = reply.send(self.commit(&session, Deadline::after(timeout)));
+                    }
+                    Err(_) => return,
+                },
+                recv(self.finish) -> _ => return,
+                recv(ticks) -> _ => {}
             }
             if let (Some(at), Some(interval)) = (tick, self.interval)
                 && Instant::now() >= at
@@ -100,7 +103,10 @@ impl Committer {
                     self.connection = None;
                     self.finder.forget();
                 }
-                AfterCommit::Rebalance | AfterCommit::Retry => {}
+                AfterCommit::Rebalance => {
+                    self.commands.push(Command::CommitRefused(identity, ErrorCode::REBALANCE_IN_PROGRESS));
+                }
+                AfterCommit::Retry => {}
             }
             let pause = self.backoff.next(fastrand::f64);
             if deadline.remaining() <= pause || self.finder.interrupt().wait(pause) {

@@ -1,8 +1,9 @@
 //! The consumer group: one call that serves session after session.
 
+use super::assignor::Assignment;
 use super::builder::{ConsumerGroupBuilder, GroupConfig};
 use super::commit::Committer;
-use super::driver::{Command, Commands, Driver, Event};
+use super::driver::{Command, Commands, Driver};
 use super::errors::{ErrorSink, Errors, errors};
 use super::handler::ConsumerGroupHandler;
 use super::link::CoordinatorFinder;
@@ -10,7 +11,6 @@ use super::membership::{GroupProtocol, Membership, MembershipConfig, SessionStar
 use super::run::Runner;
 use super::session::ConsumerGroupSession;
 use super::subscription::encode_subscription;
-use super::assignor::Assignment;
 use crate::cluster::Client;
 use crate::consumer::{ConsumerCore, FetchConfig};
 use crate::net::Interrupt;
@@ -183,6 +183,8 @@ impl ConsumerGroup {
         let current = Arc::new(Mutex::new(None));
         // Bound 16: a claim that waits for its commit is one entry, and those beyond wait to get in as they would inside.
         let (commits, requests) = crossbeam_channel::bounded(16);
+        // Bound 0: the channel carries nothing, only its disconnection.
+        let (running, finish) = crossbeam_channel::bounded::<()>(0);
         // Bound 4: at most an assignment, a session and the end are ever unread, since each waits for what came before.
         let (events, received) = crossbeam_channel::bounded(4);
         let request_timeout = core.config().request_timeout;
@@ -194,6 +196,7 @@ impl ConsumerGroup {
         let committer = Committer {
             finder: finder.clone(),
             requests,
+            finish,
             commands: self.stop.0.commands.clone(),
             current: current.clone(),
             interval: self.config.auto_commit,
@@ -219,7 +222,9 @@ impl ConsumerGroup {
             spawn("kafka-commit").spawn_scoped(scope, || committer.run()).map_err(failed)?;
             spawn("kafka-group").spawn_scoped(scope, || driver.run()).map_err(failed)?;
             let runner = Runner::new(consumer, &self.config, &topics, &self.stop, finder, handler, &self.sink);
-            runner.run(&received)
+            let outcome = runner.run(&received);
+            drop(running);
+            outcome
         })
     }
 

@@ -1,11 +1,11 @@
 //! The driver of a membership: it moves bytes and tells the time, and decides nothing.
 
+use super::assignor::{GroupAssignment, GroupMember};
 use super::link::CoordinatorFinder;
+use super::membership::SessionStart;
 use super::membership::{Action, EndCause, GroupRequest, GroupResponse, Membership};
 use super::offsets::Identity;
 use super::session::ConsumerGroupSession;
-use super::assignor::{GroupAssignment, GroupMember};
-use super::membership::SessionStart;
 use crate::net::{Connection, Deadline, Readiness, Waker};
 use crate::protocol::messages::heartbeat::HeartbeatRequest;
 use crate::protocol::messages::join_group::JoinGroupRequest;
@@ -126,7 +126,9 @@ impl Driver<'_> {
         while let Some(command) = self.commands.pop() {
             let now = Instant::now();
             match command {
-                Command::Assigned(generation_id, assignment) => self.membership.assigned(now, generation_id, assignment),
+                Command::Assigned(generation_id, assignment) => {
+                    self.membership.assigned(now, generation_id, assignment)
+                }
                 Command::SessionEnded => {
                     *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
                     self.membership.session_ended(now);

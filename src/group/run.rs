@@ -1,6 +1,6 @@
 //! The thread in `consume`: it runs the assignor and the sessions, with the user's code.
 
-use super::assignor::{Assignment, Assignor, GroupAssignment, GroupMember, check};
+use super::assignor::{Assignment, Assignor, GroupAssignment, GroupMember, assign};
 use super::builder::GroupConfig;
 use super::claim::ConsumerGroupClaim;
 use super::consumer_group::StopHandle;
@@ -118,7 +118,9 @@ impl<'a> Runner<'a> {
             for topic in self.topics {
                 match s.topic(topic).map(|known| known.error) {
                     Some(code) if !code.is_none() && !code.is_retriable() => {
-                        return Err(Error::from_code(code, "the topic can't be subscribed to").with_topic(topic.as_str()));
+                        return Err(
+                            Error::from_code(code, "the topic can't be subscribed to").with_topic(topic.as_str())
+                        );
                     }
                     _ => {}
                 }
@@ -148,15 +150,16 @@ impl<'a> Runner<'a> {
         assigned_from: &mut Option<BTreeMap<String, i32>>,
     ) -> Result<GroupAssignment> {
         let Some(assignor) = self.assignor(name) else {
-            return Err(Error::protocol(format!("the coordinator picked the assignor {name:?}, which was not offered")));
+            return Err(Error::protocol(format!(
+                "the coordinator picked the assignor {name:?}, which was not offered"
+            )));
         };
         let mut topics: Vec<&str> = members.iter().flat_map(|m| m.topics.iter().map(String::as_str)).collect();
         topics.sort_unstable();
         topics.dedup();
         let counts = self.partition_counts(&topics)?;
-        let assigned = catch_unwind(AssertUnwindSafe(|| assignor.assign(members, &counts)));
+        let assigned = catch_unwind(AssertUnwindSafe(|| assign(&**assignor, members, &counts)));
         let assignment = assigned.map_err(|panic| panicked("the assignor", &*panic))??;
-        check(name, members, &counts, &assignment)?;
         let watched = topics.iter().map(|topic| ((*topic).to_owned(), counts.get(*topic).copied().unwrap_or(0)));
         *assigned_from = Some(watched.collect());
         Ok(assignment)
@@ -165,11 +168,12 @@ impl<'a> Runner<'a> {
     fn partition_counts(&self, topics: &[&str]) -> Result<BTreeMap<String, i32>> {
         let _in_use: Vec<TopicUse> = topics.iter().map(|topic| self.core.use_topic(topic, false)).collect();
         let generation = self.core.snapshot().generation;
-        // Half of the time in which the group waits for the assignment.
-        let deadline = Deadline::after(self.core.config().request_timeout.min(self.config.rebalance_timeout / 2));
+        // The group waits for the assignment; nobody may take this member for dead meanwhile.
+        let deadline = Deadline::after(self.core.config().request_timeout.min(self.config.session_timeout / 3));
         self.core.wait_for(deadline, self.stop.interrupt(), "metadata of the group's topics", |snapshot| {
             let fresh = snapshot.generation > generation && topics.iter().all(|t| snapshot.topic(t).is_some());
-            let count = |t: &&str| Some(((*t).to_owned(), i32::try_from(snapshot.partition_count(t)?).unwrap_or(i32::MAX)));
+            let count =
+                |t: &&str| Some(((*t).to_owned(), i32::try_from(snapshot.partition_count(t)?).unwrap_or(i32::MAX)));
             Ok(fresh.then(|| topics.iter().filter_map(count).collect()))
         })
     }
@@ -182,7 +186,8 @@ impl<'a> Runner<'a> {
     fn serve(&self, session: &ConsumerGroupSession, assignor: &str, watched: Option<BTreeMap<String, i32>>) {
         log::info!("group {:?}: member {:?} claims {:?}", self.config.group_id, session.member_id(), session.claims());
         if let Some(assignor) = self.assignor(assignor) {
-            let told = catch_unwind(AssertUnwindSafe(|| assignor.on_assignment(session.claims(), session.generation_id())));
+            let told =
+                catch_unwind(AssertUnwindSafe(|| assignor.on_assignment(session.claims(), session.generation_id())));
             if let Err(panic) = told {
                 self.fail(panicked("the assignor", &*panic));
             }
@@ -213,9 +218,10 @@ impl<'a> Runner<'a> {
 
     fn final_commit(&self, session: &ConsumerGroupSession) {
         // What is left of the time for stopping, less some for leaving; else of the time for a rebalance.
-        let left = self.stop.by().map_or(self.config.rebalance_timeout, |by| {
-            by.saturating_duration_since(Instant::now()).mul_f64(0.75)
-        });
+        let left = self
+            .stop
+            .by()
+            .map_or(self.config.rebalance_timeout, |by| by.saturating_duration_since(Instant::now()).mul_f64(0.75));
         if let Err(error) = session.commit_within(left.min(self.core.config().request_timeout)) {
             log::warn!("the last commit of a session: {error}");
             self.errors.report(error);
@@ -324,7 +330,13 @@ impl<'a> Runner<'a> {
     /// partitions without a committed offset.
     fn start_offsets(&self, session: &ConsumerGroupSession) -> Result<Vec<(StartPartition, StartOffset)>> {
         let mut pending: Assignment = session.claims().clone();
-        pending.retain(|_, partitions| !partitions.is_empty());
+        pending.retain(|topic, partitions| {
+            let subscribed = self.topics.contains(topic);
+            if !subscribed {
+                log::warn!("the group's leader assigned {topic}, which this member does not subscribe to");
+            }
+            subscribed && !partitions.is_empty()
+        });
         let mut backoff = self.core.config().retry_backoff.clone();
         let mut starts = Vec::new();
         while !pending.is_empty() {
@@ -372,7 +384,8 @@ impl<'a> Runner<'a> {
             }
             (None, Some(policy)) => (policy.into(), policy, 0),
             (None, None) => {
-                let message = format!("group {:?} has committed nothing here, and has no other start", self.config.group_id);
+                let message =
+                    format!("group {:?} has committed nothing here, and has no other start", self.config.group_id);
                 let error = Error::new(ErrorKind::OffsetOutOfRange, message);
                 return Err(error.with_topic(topic).with_partition(partition).with_setting("auto.offset.reset"));
             }
@@ -397,6 +410,15 @@ impl<'a> Runner<'a> {
         match session.ended().recv_timeout(pause) {
             Err(crossbeam_channel::RecvTimeoutError::Timeout) => Ok(()),
             _ => Err(Error::new(ErrorKind::Closed, "the session ended before it began")),
+        }
+    }
+}
+
+impl Drop for Runner<'_> {
+    fn drop(&mut self) {
+        // `consume` waits for its threads, also when this one unwinds; they wait for nothing but what this ends.
+        if std::thread::panicking() {
+            self.stop.interrupt().trigger();
         }
     }
 }
