@@ -1,4 +1,57 @@
 //! A synchronous, blocking Apache Kafka client: OS threads and channels, no async runtime.
+//!
+//! A [`Client`] knows the cluster; everything else is built on one and shares it:
+//!
+//! - [`SyncProducer`] sends a record and waits for its offset; [`Producer`] sends without waiting and is the faster one.
+//! - [`ConsumerGroup`] hands the records of its share of the partitions to a handler, one thread per partition.
+//! - [`PartitionConsumer`] reads one partition without a group.
+//!
+//! ```no_run
+//! use sarameya::{Client, ConsumerGroup, ConsumerGroupClaim, ConsumerGroupSession, ProducerRecord, SyncProducer};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::connect("localhost:9092")?;
+//!
+//! let producer = SyncProducer::builder(&client).build_sync()?;
+//! producer.send(&ProducerRecord::new("test3").key("k1").value("v1"))?;
+//!
+//! let mut group = ConsumerGroup::builder(&client, "g1").build()?;
+//! group.consume(&["test3"], &|session: &ConsumerGroupSession, claim: &mut ConsumerGroupClaim| {
+//!     for record in claim {
+//!         session.mark(&record?);
+//!     }
+//!     Ok(())
+//! })?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What can be relied on
+//!
+//! - Every call returns by its own deadline, whatever a broker does; calls without one say what ends them.
+//! - A failed send says whether the record can be in the log: [`SendError`].
+//! - A consumer skips no record. Only an offset that the broker reports as out of range is moved, by the policy you set.
+//! - User code runs on the caller's threads and on claim threads, so it can stall neither heartbeats nor other partitions.
+//! - An [`Error`] names the topic, partition, broker or setting, and says whether trying again can help.
+//!
+//! # Brokers
+//!
+//! Kafka 1.0 to 4.3. Versions are negotiated on every connection; there is nothing to configure.
+//!
+//! # Settings
+//!
+//! Builders have a method for each setting, whose documentation gives Kafka's name for it and the default; and
+//! `properties`, which takes settings by those names, as in a `client.properties` of Kafka's own tools: [`Properties`].
+//!
+//! # Log levels
+//!
+//! Through the `log` crate. *error*: something has ended that was to go on. *warn*: data or time was lost that a person may
+//! want to know of, such as a moved offset or a broken connection under load. *info*: sessions of a group. *debug*:
+//! connections, retries. *trace*: requests, by name and size only.
+//!
+//! # Features
+//!
+//! `gzip`, `snappy`, `lz4` and `zstd`, all on by default. `zstd` is the only one that needs a C compiler.
 #![forbid(unsafe_code)]
 
 mod backoff;

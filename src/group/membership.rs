@@ -295,6 +295,7 @@ impl Membership {
     }
 
     /// Joins with these protocols from now on.
+    #[cfg(test)]
     pub(crate) fn set_protocols(&mut self, protocols: Vec<GroupProtocol>) {
         self.protocols = protocols;
     }
@@ -333,11 +334,13 @@ impl Membership {
     }
 
     /// The name the coordinator gave us; empty if none.
+    #[cfg(test)]
     pub(crate) fn member_id(&self) -> &str {
         &self.member_id
     }
 
     /// The generation we are in; -1 if none.
+    #[cfg(test)]
     pub(crate) fn generation_id(&self) -> i32 {
         self.generation_id
     }

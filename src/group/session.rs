@@ -105,6 +105,16 @@ impl ConsumerGroupSession {
         self.tracker().reset_offset(topic, partition, next_offset, metadata)
     }
 
+    /// The offset that the broker has stored for a claimed partition, as far as this session knows; `None` if it has none.
+    pub fn committed(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.tracker().committed(topic, partition).map(|position| position.offset)
+    }
+
+    /// How many marks came too late: after the end of their claim or the loss of the session.
+    pub fn refused_marks(&self) -> u64 {
+        self.tracker().refused_marks()
+    }
+
     /// Commits what is marked and blocks until the broker has stored it, at most the client's request timeout.
     ///
     /// With nothing new marked it returns at once. An error names the first partition that failed; it stays marked and is
