@@ -80,18 +80,23 @@ impl Connection {
     /// Connects and negotiates versions, all before `deadline` and within the setup timeout.
     pub(crate) fn dial(peer: &Peer, config: &NetConfig, interrupt: &Interrupt, deadline: Deadline) -> Result<Self> {
         let deadline = deadline.within(config.connection_setup_timeout);
-        let named = |error: Error| error.with_broker(peer.node_id, peer.address());
-        let mut connection = Self::open(peer, config, interrupt, deadline).map_err(named)?;
+        let connection = Self::dial_unnamed(peer, config, interrupt, deadline)
+            .map_err(|error| error.with_broker(peer.node_id, peer.address()))?;
+        log::debug!("connected to {} (node {})", peer.address(), peer.node_id);
+        Ok(connection)
+    }
+
+    fn dial_unnamed(peer: &Peer, config: &NetConfig, interrupt: &Interrupt, deadline: Deadline) -> Result<Self> {
+        let mut connection = Self::open(peer, config, interrupt, deadline)?;
         match connection.negotiate(ApiVersionsRequest::MAX_VERSION, deadline) {
             // Some servers know no other version and close on what they do not know: once more with version 0.
             Err(error) if error.kind() == ErrorKind::Network => {
                 log::debug!("{}: {error}; trying ApiVersions version 0", peer.address());
-                connection = Self::open(peer, config, interrupt, deadline).map_err(named)?;
-                connection.negotiate(0, deadline).map_err(|error| handshake_hint(error, peer))?;
+                connection = Self::open(peer, config, interrupt, deadline)?;
+                connection.negotiate(0, deadline).map_err(handshake_hint)?;
             }
-            outcome => outcome.map_err(|error| handshake_hint(error, peer))?,
+            outcome => outcome?,
         }
-        log::debug!("connected to {} (node {})", peer.address(), peer.node_id);
         Ok(connection)
     }
 
@@ -208,6 +213,11 @@ impl Connection {
         version: i16,
         deadline: Deadline,
     ) -> Result<R::Response> {
+        if let Some(oldest) = self.in_flight.front() {
+            // The next answer would be that one's.
+            let message = format!("{} was called while an answer to {} is outstanding", R::NAME, oldest.api_name);
+            return Err(self.broke(Error::protocol(message)));
+        }
         self.wait_while_throttled(deadline)?;
         self.send_version(request, version, true, deadline)?;
         self.receive::<R>(deadline)
@@ -337,9 +347,16 @@ impl Connection {
                 continue;
             }
             if frame.len() == frame.capacity() {
-                frame.reserve_exact(frame.len().min(length - frame.len()));
+                frame.reserve_exact(growth(frame.len(), length));
             }
             self.stream.read(&mut frame, deadline)?;
+        }
+        if frame.len() > length {
+            // The allocator may give more than was asked for, and then the start of the next frame is read along.
+            self.inbox.clear();
+            self.inbox.extend_from_slice(&frame[length..]);
+            self.taken = 0;
+            frame.truncate(length);
         }
         Ok(Bytes::from(frame))
     }
@@ -431,15 +448,42 @@ struct Body {
     api_name: &'static str,
 }
 
+/// How much a buffer grows that holds `have` bytes of a frame of `length`. It doubles: memory follows the bytes that
+/// really arrived, not the length the peer claims.
+fn growth(have: usize, length: usize) -> usize {
+    have.max(1).min(length.saturating_sub(have))
+}
+
 /// Says what most often is behind a connection that ends during the first exchange.
-fn handshake_hint(error: Error, peer: &Peer) -> Error {
+fn handshake_hint(error: Error) -> Error {
     if error.kind() != ErrorKind::Network {
         return error;
     }
-    Error::new(
-        ErrorKind::Network,
-        format!("{error} during the first request: is this a Kafka port, and a plaintext one?"),
-    )
-    .with_broker(peer.node_id, peer.address())
-    .with_source(error)
+    let message = "the connection ended during the first exchange: is this a Kafka port, and a plaintext one?";
+    Error::new(ErrorKind::Network, message).with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn w4_memory_follows_the_bytes_that_arrived() {
+        const MIB: usize = 1024 * 1024;
+        let mut capacity = FIRST_STEP_BYTES;
+        // The peer claims 90 MiB; each step is taken once the last one is full.
+        for (arrived, at_most) in [(MIB, 2 * MIB), (2 * MIB, 4 * MIB), (4 * MIB, 8 * MIB), (64 * MIB, 90 * MIB)] {
+            assert!(capacity <= at_most);
+            capacity = arrived + growth(arrived, 90 * MIB);
+            assert!((arrived + 1..=at_most).contains(&capacity), "{arrived}: {capacity}");
+        }
+        assert_eq!((growth(0, 10), growth(10, 10)), (1, 0));
+    }
+
+    #[test]
+    fn addresses_with_colons_stand_in_brackets() {
+        for (host, address) in [("h", "h:1"), ("::1", "[::1]:1"), ("[::1]", "[::1]:1")] {
+            assert_eq!(Peer { node_id: 1, host: Arc::from(host), port: 1 }.address(), address);
+        }
+    }
 }

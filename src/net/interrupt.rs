@@ -99,12 +99,12 @@ impl Waker {
     /// Takes back the wakes so far. What was done before a wake is seen after this call.
     pub(crate) fn drain(&self) {
         let mut sink = [0; 16];
-        // Read before the flag is cleared: a wake in between writes nothing, but it is part of those taken back, and
-        // the caller looks for work after this call.
-        if self.pending.load(Ordering::SeqCst) {
-            let _ = (&self.readable).read(&mut sink);
-            self.pending.store(false, Ordering::SeqCst);
-        }
+        // Always, not only if the flag is set: a waker that was held up between setting the flag and writing leaves its
+        // byte behind after an earlier call has cleared the flag, and such a byte would end every later wait at once.
+        let _ = (&self.readable).read(&mut sink);
+        // After the read: a wake in between writes nothing, but it is part of those taken back. The swap sees what that
+        // wake's thread did before, and the caller looks for work after this call.
+        self.pending.swap(false, Ordering::SeqCst);
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {

@@ -7,7 +7,11 @@ mod connection;
 mod deadline;
 mod dial;
 mod interrupt;
+#[cfg(test)]
+pub(crate) mod scripted;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod versions;
 
 pub(crate) use connection::{Connection, NetConfig, Peer};
