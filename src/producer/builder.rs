@@ -50,6 +50,7 @@ pub(super) struct ProducerConfig {
     pub(super) compression: Compression,
     pub(super) compression_levels: CompressionLevels,
     pub(super) max_in_flight: usize,
+    pub(super) retries: u32,
 }
 
 impl ProducerConfig {
@@ -76,6 +77,7 @@ pub struct ProducerBuilder {
     compression: Compression,
     compression_levels: CompressionLevels,
     max_in_flight: usize,
+    retries: u32,
     partitioner: Box<dyn Partitioner>,
 }
 
@@ -94,6 +96,7 @@ impl ProducerBuilder {
             compression: Compression::None,
             compression_levels: CompressionLevels::default(),
             max_in_flight: 5,
+            retries: u32::MAX,
             partitioner: Box::new(Murmur2Partitioner),
         }
     }
@@ -106,8 +109,8 @@ impl ProducerBuilder {
         self
     }
 
-    /// Whether the broker drops duplicates of retried batches and keeps their order (KIP-98). Needs acks all and at
-    /// most 5 requests in flight; without either it is off unless asked for here, and then building fails.
+    /// Whether the broker drops duplicates of retried batches and keeps their order (KIP-98). Needs acks all, at
+    /// most 5 requests in flight and retries; without one of them it is off unless asked for here, and then building fails.
     ///
     /// Kafka: `enable.idempotence`. Defaults to true.
     pub fn idempotence(mut self, idempotence: bool) -> Self {
@@ -191,6 +194,16 @@ impl ProducerBuilder {
         self
     }
 
+    /// How often a batch is sent again before its records fail, each attempt after a growing pause. The
+    /// [delivery timeout](Self::delivery_timeout) limits the same thing in a way that is easier to predict, so this is
+    /// best left alone. With 0 idempotence is off unless asked for, and then building fails.
+    ///
+    /// Kafka: `retries`. Defaults to no limit of its own.
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.retries = retries;
+        self
+    }
+
     /// Who chooses partitions for records that name none.
     ///
     /// Kafka: `partitioner.class`. Defaults to [`Murmur2Partitioner`].
@@ -232,6 +245,7 @@ impl ProducerBuilder {
             "compression.gzip.level" => self.compression_levels.gzip = setting.number()?,
             "compression.zstd.level" => self.compression_levels.zstd = setting.number()?,
             "max.in.flight.requests.per.connection" => self.max_in_flight = setting.number()?,
+            "retries" => self.retries = setting.number()?,
             "partitioner.class" => match setting.text().rsplit('.').next() {
                 Some("" | "DefaultPartitioner" | "UniformStickyPartitioner") => {}
                 Some("RoundRobinPartitioner") => self.partitioner = Box::new(RoundRobinPartitioner::default()),
@@ -280,15 +294,18 @@ impl ProducerBuilder {
             return Err(Error::config("compression.type", message));
         }
         self.compression_levels.validate()?;
-        let possible = self.acks == Acks::All && self.max_in_flight <= 5;
-        if self.idempotence == Some(true) && !possible {
-            let other =
-                if self.acks == Acks::All { "max.in.flight.requests.per.connection of at most 5" } else { "acks=all" };
+        let missing = match () {
+            () if self.acks != Acks::All => Some("acks=all"),
+            () if self.max_in_flight > 5 => Some("max.in.flight.requests.per.connection of at most 5"),
+            () if self.retries == 0 => Some("retries of at least 1"),
+            () => None,
+        };
+        if let (Some(true), Some(other)) = (self.idempotence, missing) {
             return Err(Error::config("enable.idempotence", format!("needs {other}")));
         }
         let config = ProducerConfig {
             acks: self.acks,
-            idempotence: self.idempotence.unwrap_or(possible),
+            idempotence: self.idempotence.unwrap_or(missing.is_none()),
             linger,
             batch_size: self.batch_size,
             max_request_size: self.max_request_size,
@@ -298,6 +315,7 @@ impl ProducerBuilder {
             compression: self.compression,
             compression_levels: self.compression_levels,
             max_in_flight: self.max_in_flight,
+            retries: self.retries,
         };
         Shared::new(config, self.client, self.partitioner)
     }

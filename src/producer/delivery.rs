@@ -151,6 +151,14 @@ impl BatchOutcome {
         self.in_doubt.load(Ordering::SeqCst)
     }
 
+    /// Waits until all its records have an outcome, also those sent in parts; false if the deadline passes first.
+    pub(super) fn wait_for_all(&self, deadline: Option<Instant>) -> bool {
+        match self.wait(deadline) {
+            Some(Outcome::Split(parts)) => parts.iter().all(|(_, part)| part.wait_for_all(deadline)),
+            outcome => outcome.is_some(),
+        }
+    }
+
     /// Waits for the outcome, at most until `deadline`.
     pub(super) fn wait(&self, deadline: Option<Instant>) -> Option<&Outcome> {
         if let Some(outcome) = self.outcome.get() {

@@ -79,11 +79,40 @@ enum Slot {
 pub(super) struct Batch {
     pub(super) sealed: SealedBatch,
     pub(super) outcome: Arc<BatchOutcome>,
-    /// Set when it is first sent, together with `order`.
+    /// Set when it is first sent, together with `order`. Taken back only when it is known not to be in the log.
     stamp: Option<Stamp>,
+    /// Its place among all batches of the partition that were ever sent; parts of a split batch share one.
     order: Option<u64>,
     /// An earlier attempt's outcome is unknown.
-    pub(super) was_in_doubt: bool,
+    was_in_doubt: bool,
+    /// How often it was sent.
+    attempts: u32,
+}
+
+/// What became of a batch that left the queue for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Written,
+    NotWritten,
+    Unknown,
+}
+
+/// What an answer, or its absence, says about whether a batch to be sent again is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// This attempt may have written it.
+    Raised,
+    /// This attempt has not written it; an earlier one may have.
+    Unchanged,
+    /// No attempt has written it.
+    Settled,
+}
+
+/// Memory of batches that were given up.
+#[derive(Debug, Default)]
+pub(super) struct Dropped {
+    pub(super) builders: Vec<BatchBuilder>,
+    pub(super) sealed: Vec<SealedBatch>,
 }
 
 /// A batch that is to be compressed and checksummed outside the lock.
@@ -94,13 +123,20 @@ pub(super) struct Unsealed {
     slot: u64,
 }
 
+/// Where a batch stands that was taken out to be sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    stamp: Option<Stamp>,
+    order: u64,
+}
+
 /// What came of an attempt to append.
 #[derive(Debug)]
 pub(super) enum Appended {
     Done {
         delivery: Delivery,
-        /// When the batch was opened, if this record opened it.
-        opened: Option<Instant>,
+        /// This record opened its batch: the partition's sender must be told.
+        opened: bool,
         /// A full batch that this record did not fit into; the caller is to seal it.
         full: Option<Unsealed>,
     },
@@ -125,22 +161,41 @@ pub(super) enum Due {
 #[derive(Debug)]
 pub(super) enum Drained {
     Sealed(Batch),
-    Unsealed(Unsealed, Option<Stamp>, u64),
+    Unsealed(Unsealed, Place),
     Nothing(Due),
 }
 
 impl Batch {
+    /// A batch that was never sent.
+    fn new(sealed: SealedBatch, outcome: Arc<BatchOutcome>) -> Self {
+        Self { sealed, outcome, stamp: None, order: None, was_in_doubt: false, attempts: 0 }
+    }
+
+    /// A batch that was drained before it was sealed.
+    pub(super) fn drained(sealed: SealedBatch, outcome: Arc<BatchOutcome>, place: Place) -> Self {
+        let Place { stamp, order } = place;
+        Self { sealed, outcome, stamp, order: Some(order), was_in_doubt: false, attempts: 1 }
+    }
+
+    /// A part of this batch, with its place.
+    pub(super) fn part(&self, sealed: SealedBatch, outcome: Arc<BatchOutcome>) -> Self {
+        Self { order: self.order, ..Self::new(sealed, outcome) }
+    }
+
     pub(super) fn stamp(&self) -> Option<Stamp> {
         self.stamp
     }
 
-    pub(super) fn new(
-        sealed: SealedBatch,
-        outcome: Arc<BatchOutcome>,
-        stamp: Option<Stamp>,
-        order: Option<u64>,
-    ) -> Self {
-        Self { sealed, outcome, stamp, order, was_in_doubt: false }
+    pub(super) fn was_in_doubt(&self) -> bool {
+        self.was_in_doubt
+    }
+
+    pub(super) fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    fn place(&self) -> Option<Place> {
+        self.order.map(|order| Place { stamp: self.stamp, order })
     }
 }
 
@@ -207,9 +262,9 @@ impl PartitionQueue {
                 return match open.builder.append(timestamp, record.key, record.value, &record.headers) {
                     Ok(index) => {
                         let delivery = Delivery { batch: open.outcome.clone(), index };
-                        Appended::Done { delivery, opened: None, full: None }
+                        Appended::Done { delivery, opened: false, full: None }
                     }
-                    Err(error) => Appended::Refused(error),
+                    Err(error) => Appended::Refused(error.with_partition(self.index)),
                 };
             }
             if !may_open {
@@ -243,22 +298,31 @@ impl PartitionQueue {
             Ok(index) => index,
             Err(error) => {
                 budget.give_buffer(builder.into_buffer());
-                return Appended::Refused(error);
+                return Appended::Refused(error.with_partition(self.index));
             }
         };
         let full = state.close_open();
         state.open = Some(OpenBatch { builder, outcome: outcome.clone() });
         state.outstanding.push_back(outcome.clone());
-        Appended::Done { delivery: Delivery { batch: outcome, index }, opened: Some(now), full }
+        Appended::Done { delivery: Delivery { batch: outcome, index }, opened: true, full }
     }
 
-    /// Puts a sealed batch into the place that was kept for it.
-    pub(super) fn sealed(&self, unsealed_slot: u64, sealed: SealedBatch, outcome: Arc<BatchOutcome>) {
+    /// Puts a sealed batch into the place that was kept for it; gives it back if it was given up meanwhile.
+    pub(super) fn sealed(
+        &self,
+        unsealed_slot: u64,
+        sealed: SealedBatch,
+        outcome: Arc<BatchOutcome>,
+    ) -> Option<SealedBatch> {
         let mut state = self.lock();
-        let slot = state.slots.iter_mut().find(|slot| matches!(slot, Slot::Sealing(id) if *id == unsealed_slot));
-        if let Some(slot) = slot {
-            *slot = Slot::Sealed(Batch::new(sealed, outcome, None, None));
+        let is_it = |slot: &Slot| matches!(slot, Slot::Sealing(id) if *id == unsealed_slot);
+        let Some(at) = state.slots.iter().position(is_it) else { return Some(sealed) };
+        if outcome.is_resolved() {
+            state.slots.remove(at);
+            return Some(sealed);
         }
+        state.slots[at] = Slot::Sealed(Batch::new(sealed, outcome));
+        None
     }
 
     /// Gives up the place of a batch that could not be sealed.
@@ -273,10 +337,10 @@ impl PartitionQueue {
         self.lock().due(&self.limits, self.leader.load(Ordering::Acquire), now)
     }
 
-    /// Takes the next batch if one may be sent to `node` now. Batches given up meanwhile go to `dropped`.
-    pub(super) fn drain(&self, node: i32, now: Instant, ids: &ProducerIds, dropped: &mut Vec<SealedBatch>) -> Drained {
+    /// Takes the next batch if one may be sent to `node` now. From here on it counts as in doubt: expiry must not call
+    /// a batch unwritten that is about to be written.
+    pub(super) fn drain(&self, node: i32, now: Instant, ids: &ProducerIds) -> Drained {
         let mut state = self.lock();
-        state.drop_resolved(dropped);
         if self.limits.idempotent {
             state.renew_sequence(ids);
             if state.in_flight == 0 && state.sequence.producer() == NO_PRODUCER_ID {
@@ -284,90 +348,120 @@ impl PartitionQueue {
                 return Drained::Nothing(Due::At(now + NO_ID_PAUSE));
             }
         }
-        match state.due(&self.limits, self.leader.load(Ordering::Acquire), now) {
-            Due::Now if self.leader.load(Ordering::Acquire) == node => {}
+        let leader = self.leader.load(Ordering::Acquire);
+        match state.due(&self.limits, leader, now) {
+            Due::Now if leader == node => {}
             Due::Now => return Drained::Nothing(Due::Later),
             due => return Drained::Nothing(due),
         }
-        let order = state.next_order;
-        if let Some(Slot::Sealed(mut batch)) = state.slots.pop_front() {
-            state.in_flight += 1;
-            state.in_flight_node = node;
-            if batch.order.is_none() {
-                batch.order = Some(order);
-                state.next_order += 1;
-                if self.limits.idempotent {
-                    batch.stamp = Some(state.sequence.stamp(batch.sealed.count()));
-                }
-            } else if batch.stamp.is_none() && self.limits.idempotent {
-                batch.stamp = Some(state.sequence.stamp(batch.sealed.count()));
+        let drained = match state.slots.pop_front() {
+            Some(Slot::Sealed(mut batch)) => {
+                let place = state.place(batch.place(), batch.sealed.count(), &self.limits);
+                batch.stamp = place.stamp;
+                batch.order = Some(place.order);
+                batch.attempts = batch.attempts.saturating_add(1);
+                batch.outcome.set_in_doubt();
+                Drained::Sealed(batch)
             }
-            return Drained::Sealed(batch);
-        }
-        let Some(open) = state.open.take() else { return Drained::Nothing(Due::Later) };
-        state.hurry = false;
+            Some(sealing) => {
+                state.slots.push_front(sealing);
+                return Drained::Nothing(Due::Later);
+            }
+            None => {
+                let Some(open) = state.open.take() else { return Drained::Nothing(Due::Later) };
+                state.hurry = false;
+                let place = state.place(None, open.builder.count() as i32, &self.limits);
+                open.outcome.set_in_doubt();
+                Drained::Unsealed(Unsealed { builder: open.builder, outcome: open.outcome, slot: u64::MAX }, place)
+            }
+        };
         state.in_flight += 1;
         state.in_flight_node = node;
-        state.next_order += 1;
-        let stamp = self.limits.idempotent.then(|| state.sequence.stamp(open.builder.count() as i32));
-        let unsealed = Unsealed { builder: open.builder, outcome: open.outcome, slot: u64::MAX };
-        Drained::Unsealed(unsealed, stamp, order)
+        drained
     }
 
-    /// A batch in flight has its final answer.
-    pub(super) fn finished(&self, outcome: &Arc<BatchOutcome>, written: bool, was_stamped: bool) {
+    /// A batch in flight is done with.
+    pub(super) fn finished(&self, batch: &Batch, fate: Fate) {
+        if let Some(place) = batch.place() {
+            self.finished_at(&batch.outcome, place, fate);
+        }
+    }
+
+    /// Like [`finished`](Self::finished), for a batch that may not have come to be sealed.
+    pub(super) fn finished_at(&self, outcome: &Arc<BatchOutcome>, place: Place, fate: Fate) {
         let mut state = self.lock();
         state.in_flight -= 1;
         state.forget(outcome);
-        if written {
-            state.sequence.acknowledge();
-            state.backoff.reset();
-            state.last_error = None;
-            state.not_before = None;
-        } else if was_stamped {
-            // Its sequence numbers will never be used, so the broker would refuse all that follow.
-            state.sequence.set_broken();
+        match fate {
+            Fate::Written => {
+                state.sequence.acknowledge();
+                state.backoff.reset();
+                state.last_error = None;
+                state.not_before = None;
+            }
+            // Its sequence numbers will not be used again, so the broker would refuse all that follow.
+            Fate::NotWritten => state.miss(place, true),
+            Fate::Unknown => state.miss(place, false),
         }
     }
 
-    /// A batch in flight is to be sent again. It goes before everything that was sent after it.
-    pub(super) fn retry(&self, batch: Batch, error: Error, now: Instant, broken: bool) {
+    /// A batch in flight is to be sent again. It goes before everything that was sent after it. With `new_sequence` the
+    /// broker does not want it under its sequence number. Gives it back if its time has run out meanwhile.
+    pub(super) fn retry(
+        &self,
+        mut batch: Batch,
+        error: Error,
+        now: Instant,
+        doubt: Doubt,
+        new_sequence: bool,
+    ) -> Option<SealedBatch> {
         let mut state = self.lock();
         state.in_flight -= 1;
         state.last_error = Some(error);
-        if broken {
-            state.sequence.set_broken();
+        match doubt {
+            Doubt::Raised => batch.was_in_doubt = true,
+            Doubt::Unchanged => {}
+            Doubt::Settled => batch.was_in_doubt = false,
+        }
+        if !batch.was_in_doubt {
+            batch.outcome.clear_doubt();
+        }
+        if new_sequence {
+            state.sequence.set_broken(batch.order);
         }
         let pause = state.backoff.next(fastrand::f64);
         state.not_before = Some(now + pause);
-        let later = |slot: &Slot| match slot {
-            Slot::Sealed(other) => other.order.is_none_or(|order| Some(order) > batch.order),
-            Slot::Sealing(_) => true,
-        };
-        let at = state.slots.iter().position(later).unwrap_or(state.slots.len());
+        if batch.outcome.is_resolved() {
+            state.give_up(&batch);
+            return Some(batch.sealed);
+        }
+        let at = state.position(batch.order);
         state.slots.insert(at, Slot::Sealed(batch));
+        None
     }
 
-    /// A batch in flight was too large and is to be sent in parts.
-    pub(super) fn split(&self, whole: &Arc<BatchOutcome>, parts: Vec<Batch>, was_stamped: bool) {
+    /// A batch in flight was too large, is not in the log, and is to be sent in parts.
+    pub(super) fn split(&self, whole: &Batch, parts: Vec<Batch>) {
         let mut state = self.lock();
         state.in_flight -= 1;
-        if was_stamped {
-            state.sequence.set_broken();
+        if let Some(place) = whole.place() {
+            state.miss(place, true);
         }
-        let at = state.outstanding.iter().position(|other| Arc::ptr_eq(other, whole)).unwrap_or(0);
-        state.forget(whole);
+        let place = state.outstanding.iter().position(|other| Arc::ptr_eq(other, &whole.outcome)).unwrap_or(0);
+        state.forget(&whole.outcome);
+        let at = state.position(whole.order);
         for part in parts.into_iter().rev() {
-            state.outstanding.insert(at, part.outcome.clone());
-            state.slots.push_front(Slot::Sealed(part));
+            state.outstanding.insert(place, part.outcome.clone());
+            state.slots.insert(at, Slot::Sealed(part));
         }
     }
 
-    /// Whether an earlier batch than this one is unresolved: in flight, or to be sent again.
+    /// Whether something before this batch is known to be missing from the log: waits to be sent again, or was refused.
+    /// Answers come in order, so all that was sent before it has its answer.
     pub(super) fn has_earlier(&self, batch: &Batch) -> bool {
         let state = self.lock();
-        let first = state.outstanding.front();
-        state.sequence.is_broken() || first.is_some_and(|first| !Arc::ptr_eq(first, &batch.outcome))
+        let waits = matches!(state.slots.front(), Some(Slot::Sealed(first)) if first.order.is_some() && first.order < batch.order);
+        waits || state.sequence.broken().is_some_and(|absent_from| batch.order.is_some_and(|order| order > absent_from))
     }
 
     /// Lets the open batch go at once; returns what is unresolved now.
@@ -377,26 +471,39 @@ impl PartitionQueue {
         state.outstanding.iter().cloned().collect()
     }
 
-    /// Resolves everything created up to `limit` by `fail`; returns when the oldest that stays was created. Batches in
-    /// flight keep their bytes: those belong to their request until it is answered or its socket is dead.
+    /// Resolves everything created up to `limit` by `fail`, or everything; returns when the oldest that stays was
+    /// created. Batches in flight keep their bytes: those belong to their request until it is answered or its socket is
+    /// dead.
     pub(super) fn expire(
         &self,
-        limit: Instant,
+        limit: Option<Instant>,
         fail: &mut dyn FnMut(&BatchOutcome),
-        dropped: &mut Vec<BatchBuilder>,
+        dropped: &mut Dropped,
     ) -> Option<Instant> {
         let mut state = self.lock();
-        while let Some(oldest) = state.outstanding.front() {
-            if oldest.created > limit {
-                return Some(oldest.created);
+        let mut any = false;
+        let mut oldest_left = None;
+        while let Some(oldest) = state.outstanding.pop_front() {
+            if limit.is_some_and(|limit| oldest.created > limit) {
+                oldest_left = Some(oldest.created);
+                state.outstanding.push_front(oldest);
+                break;
             }
-            let oldest = oldest.clone();
-            state.outstanding.pop_front();
             // Nobody may append to it any more.
-            dropped.extend(state.open.take_if(|open| Arc::ptr_eq(&open.outcome, &oldest)).map(|open| open.builder));
+            let open = state.open.take_if(|open| Arc::ptr_eq(&open.outcome, &oldest));
+            dropped.builders.extend(open.map(|open| open.builder));
             fail(&oldest);
+            any = true;
         }
-        None
+        if any {
+            state.drop_resolved(dropped);
+        }
+        oldest_left
+    }
+
+    /// Why nothing is sent just now, for the error of records that run out of time.
+    pub(super) fn set_last_error(&self, error: &Error) {
+        self.lock().last_error = Some(error.clone());
     }
 
     pub(super) fn last_error(&self) -> Option<Error> {
@@ -448,40 +555,86 @@ impl State {
         }
     }
 
-    /// Drops batches at the front that were resolved while they waited.
-    fn drop_resolved(&mut self, dropped: &mut Vec<SealedBatch>) {
-        while let Some(Slot::Sealed(batch)) = self.slots.front() {
-            if !batch.outcome.is_resolved() {
-                break;
-            }
-            if batch.stamp.is_some() {
-                self.sequence.set_broken();
-            }
-            if let Some(Slot::Sealed(batch)) = self.slots.pop_front() {
-                self.forget(&batch.outcome.clone());
-                dropped.push(batch.sealed);
+    /// Drops batches that were resolved while they waited.
+    fn drop_resolved(&mut self, dropped: &mut Dropped) {
+        let slots = std::mem::take(&mut self.slots);
+        for slot in slots {
+            match slot {
+                Slot::Sealed(batch) if batch.outcome.is_resolved() => {
+                    self.give_up(&batch);
+                    dropped.sealed.push(batch.sealed);
+                }
+                // Who seals a batch drops it if it is resolved by then.
+                slot => self.slots.push_back(slot),
             }
         }
     }
 
+    /// A batch that waited to be sent again never will be.
+    fn give_up(&mut self, batch: &Batch) {
+        if let Some(place) = batch.place() {
+            self.miss(place, !batch.was_in_doubt);
+        }
+    }
+
+    /// A sequence number is missing for good if its batch is known to be `absent`, else perhaps.
+    fn miss(&mut self, place: Place, absent: bool) {
+        if place.stamp.is_some() {
+            self.sequence.set_broken(absent.then_some(place.order));
+        }
+    }
+
+    /// Where a batch with this order belongs: before all later ones, and before parts that share its order, which are
+    /// sent one by one and so are later ones.
+    fn position(&self, order: Option<u64>) -> usize {
+        let later = |slot: &Slot| match slot {
+            Slot::Sealed(other) => other.order.is_none_or(|other| Some(other) >= order),
+            Slot::Sealing(_) => true,
+        };
+        self.slots.iter().position(later).unwrap_or(self.slots.len())
+    }
+
+    /// The place of a batch that is sent now: the one it has, as far as it has one.
+    fn place(&mut self, before: Option<Place>, records: i32, limits: &Limits) -> Place {
+        let order = before.map(|place| place.order).unwrap_or_else(|| {
+            self.next_order += 1;
+            self.next_order - 1
+        });
+        let stamp = before.and_then(|place| place.stamp);
+        let stamp = stamp.or_else(|| limits.idempotent.then(|| self.sequence.stamp(records)));
+        Place { stamp, order }
+    }
+
     /// Starts a new sequence where the old one is broken or of an old epoch. That needs the partition to be quiet: what
-    /// is in flight, or may be in the log under the old epoch, must keep its place.
+    /// is in flight, or may be in the log under the old epoch, must keep its stamp, or it could be written twice.
     fn renew_sequence(&mut self, ids: &ProducerIds) {
         if self.in_flight > 0 {
             return;
         }
-        if self.sequence.is_broken() {
-            self.sequence.restart(ids.bump(self.sequence.producer()));
-            for slot in &mut self.slots {
-                if let Slot::Sealed(batch) = slot {
-                    batch.stamp = None;
-                }
+        let stamped = |slot: &Slot| matches!(slot, Slot::Sealed(batch) if batch.stamp.is_some());
+        let Some(absent_from) = self.sequence.broken() else {
+            let quiet = !self.slots.iter().any(stamped);
+            if let Some(current) = ids.current().filter(|current| *current != self.sequence.producer() && quiet) {
+                self.sequence.restart(current);
             }
             return;
+        };
+        let unsure = |slot: &Slot| {
+            let Slot::Sealed(batch) = slot else { return false };
+            batch.stamp.is_some() && batch.was_in_doubt && batch.order < Some(absent_from)
+        };
+        // The answers to those, sent again as they were, say whether they are in the log.
+        if self.slots.iter().any(unsure) {
+            return;
         }
-        let stamped = self.slots.iter().any(|slot| matches!(slot, Slot::Sealed(batch) if batch.stamp.is_some()));
-        if let Some(current) = ids.current().filter(|current| *current != self.sequence.producer() && !stamped) {
-            self.sequence.restart(current);
+        self.sequence.restart(ids.bump(self.sequence.producer()));
+        for slot in &mut self.slots {
+            if let Slot::Sealed(batch) = slot
+                && batch.stamp.take().is_some()
+            {
+                batch.was_in_doubt = false;
+                batch.outcome.clear_doubt();
+            }
         }
     }
 
@@ -496,7 +649,7 @@ impl State {
         if leader < 0
             || elsewhere
             || self.in_flight >= in_flight_limit
-            || (self.sequence.is_broken() && self.in_flight > 0)
+            || (self.sequence.broken().is_some() && self.in_flight > 0)
         {
             return Due::Later;
         }

@@ -86,14 +86,11 @@ impl Producer {
                 }
             }
         }
-        let mut left = waiting.len();
-        for batch in waiting {
-            let delivery = Delivery { batch, index: 0 };
-            let timeout = deadline.map_or(timeout, |d| d.saturating_duration_since(Instant::now()));
-            if delivery.wait_timeout(timeout).is_none() {
-                return Err(Error::new(ErrorKind::Timeout, format!("{left} batches are not acknowledged yet")));
+        for (done, batch) in waiting.iter().enumerate() {
+            if !batch.wait_for_all(deadline) {
+                let message = format!("{} batches are not acknowledged yet", waiting.len() - done);
+                return Err(Error::new(ErrorKind::Timeout, message));
             }
-            left -= 1;
         }
         Ok(())
     }
@@ -165,32 +162,35 @@ impl Producer {
                     (!partitions.is_empty()).then(|| self.try_append(topic, partitions, record, timestamp, granted))
                 })
             });
-            let deadline = *deadline.get_or_insert_with(|| Deadline::after(shared.config.max_block));
+            // The clock is read only by those who have to wait.
+            let mut until = || *deadline.get_or_insert_with(|| Deadline::after(shared.config.max_block));
             match appended.flatten() {
-                None => self.learn_topic(record.topic, block, deadline)?,
+                None => self.learn_topic(record.topic, block, until())?,
                 Some(Err(error)) => {
                     shared.budget.give(granted);
                     return Err(error);
                 }
-                Some(Ok((Appended::Done { delivery, opened, full }, partition))) => {
-                    if let Some(full) = full {
-                        shared.seal_in_place(&partition, full);
+                Some(Ok((Appended::Done { delivery, full, .. }, opened))) => {
+                    if let (Some(full), Some(partition)) = (full, &opened) {
+                        shared.seal_in_place(partition, full);
                     }
-                    return Ok((delivery, opened.map(|_| partition)));
+                    if opened.is_some() {
+                        shared.resolve_if_ended();
+                    }
+                    return Ok((delivery, opened));
                 }
                 Some(Ok((Appended::NeedsMemory(bytes), _))) => {
-                    self.wait_for_memory(record, bytes, block, deadline)?;
+                    self.wait_for_memory(record, bytes, block, until())?;
                     granted = bytes;
                 }
-                Some(Ok((Appended::Refused(error), partition))) => {
-                    return Err(error.with_topic(record.topic).with_partition(partition.index));
-                }
+                Some(Ok((Appended::Refused(error), _))) => return Err(error.with_topic(record.topic)),
                 // `try_append` has chosen again already.
                 Some(Ok((Appended::WouldOpen, _))) => {}
             }
         }
     }
 
+    /// Appends to the record's partition; with that partition if the record opened a batch there.
     fn try_append(
         &self,
         topic: &TopicQueue,
@@ -198,20 +198,20 @@ impl Producer {
         record: &ProducerRecord<'_>,
         timestamp: i64,
         granted: usize,
-    ) -> Result<(Appended, Arc<PartitionQueue>)> {
-        let budget = &self.shared.budget;
-        if let Some(index) = self.choose(record, partitions.len())? {
+    ) -> Result<(Appended, Option<Arc<PartitionQueue>>)> {
+        let append = |index: usize, may_open: bool| {
             let partition = &partitions[index];
-            return Ok((partition.append(record, timestamp, budget, granted, true), partition.clone()));
+            let appended = partition.append(record, timestamp, &self.shared.budget, granted, may_open);
+            let opened = matches!(appended, Appended::Done { opened: true, .. }).then(|| partition.clone());
+            (appended, opened)
+        };
+        if let Some(index) = self.choose(record, partitions.len())? {
+            return Ok(append(index, true));
         }
-        let partition = &partitions[topic.sticky(partitions.len())];
-        match partition.append(record, timestamp, budget, granted, partitions.len() == 1) {
+        match append(topic.sticky(partitions.len()), partitions.len() == 1) {
             // A batch has just been closed here: the next one goes to another partition.
-            Appended::WouldOpen => {
-                let partition = &partitions[topic.switch_sticky(partitions)];
-                Ok((partition.append(record, timestamp, budget, granted, true), partition.clone()))
-            }
-            appended => Ok((appended, partition.clone())),
+            (Appended::WouldOpen, _) => Ok(append(topic.switch_sticky(partitions), true)),
+            appended => Ok(appended),
         }
     }
 
@@ -246,14 +246,22 @@ impl Producer {
         let count = if block {
             core.wait_for_partitions(topic, &self.shared.interrupt, deadline)?
         } else {
-            let waiting = || Error::new(ErrorKind::Timeout, "the topic's metadata is being fetched").with_topic(topic);
-            core.snapshot().partition_count(topic).ok_or_else(waiting)?
+            let snapshot = core.snapshot();
+            snapshot.partition_count(topic).ok_or_else(|| match snapshot.topic(topic).map(|topic| topic.error) {
+                Some(code) if !code.is_none() && !code.is_retriable() => {
+                    Error::from_code(code, "the topic can't be used").with_topic(topic)
+                }
+                _ => Error::new(ErrorKind::Timeout, "the topic's metadata is being fetched").with_topic(topic),
+            })?
         };
         queue.grow(count, &self.shared.limits());
         let snapshot = core.snapshot();
-        for partition in queue.partitions().iter() {
-            if let Some(leader) = snapshot.leader(topic, partition.index) {
-                partition.set_leader(Some(leader.node_id));
+        for partition in queue.partitions().iter().filter(|partition| partition.leader().is_none()) {
+            // The router would do it as well, a moment later. What another thread has appended meanwhile is waiting.
+            if let Some(leader) = snapshot.leader(topic, partition.index)
+                && partition.set_leader(Some(leader.node_id))
+            {
+                self.shared.schedule(partition, true);
             }
         }
         Ok(())
@@ -278,7 +286,11 @@ impl Producer {
             }
         }
         let deadline = if block { deadline.instant() } else { Instant::now() };
-        self.shared.budget.take(bytes, deadline).map_err(|error| error.with_topic(record.topic))
+        self.shared.budget.take(bytes, deadline).map_err(|error| match self.shared.check_open() {
+            // What ended the producer says more than that it has ended.
+            Err(fatal) if error.kind() == ErrorKind::Closed => fatal,
+            _ => error.with_topic(record.topic),
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Produce requests and what their answers mean. Pure.
 
 use super::delivery::{Outcome, SendError};
-use super::partition::{Batch, PartitionQueue};
+use super::partition::{Batch, Doubt, PartitionQueue};
 use crate::protocol::messages::produce::{
     PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
 };
@@ -25,8 +25,8 @@ pub(super) enum Verdict {
     Done(Outcome),
     /// Nothing is known, or nothing was written: send it again.
     Retry {
-        /// The broker may have written it all the same.
-        in_doubt: bool,
+        /// Whether the broker may have written it all the same.
+        doubt: Doubt,
         refresh: bool,
         error: Error,
     },
@@ -100,25 +100,38 @@ pub(super) fn judge(answer: Option<PartitionProduceResponse>, batch: &Batch, ear
         }
         // Something before it is on its way again and will close the gap.
         ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER if idempotent && earlier => {
-            Verdict::Retry { in_doubt: false, refresh: false, error: error() }
+            Verdict::Retry { doubt: Doubt::Settled, refresh: false, error: error() }
         }
-        // Nothing of ours is missing, so the broker has lost what it knew: an unclean leader, or expiry of the id.
-        ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER | ErrorCode::UNKNOWN_PRODUCER_ID if idempotent => {
-            Verdict::NewSequence { new_id: false, error: error() }
+        // Nothing of ours is missing that could still come: what was before it was given up, or the broker has lost what
+        // it knew (an unclean leader). A batch that it has it would have known, so this one is not in the log.
+        ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER if idempotent => Verdict::NewSequence { new_id: false, error: error() },
+        // The broker has forgotten the producer. Sent anew, a batch that may be in the log could be there twice.
+        ErrorCode::UNKNOWN_PRODUCER_ID
+        | ErrorCode::INVALID_PRODUCER_EPOCH
+        | ErrorCode::INVALID_PRODUCER_ID_MAPPING
+        | ErrorCode::PRODUCER_FENCED
+            if idempotent && batch.was_in_doubt() =>
+        {
+            Verdict::Done(Outcome::Failed(SendError::PossiblyPersisted(error())))
         }
+        ErrorCode::UNKNOWN_PRODUCER_ID if idempotent => Verdict::NewSequence { new_id: false, error: error() },
         // Without a transactional id nobody can take over on purpose: a new id is as good as the old one.
-        ErrorCode::INVALID_PRODUCER_EPOCH | ErrorCode::INVALID_PRODUCER_ID_MAPPING if idempotent => {
+        ErrorCode::INVALID_PRODUCER_EPOCH | ErrorCode::INVALID_PRODUCER_ID_MAPPING | ErrorCode::PRODUCER_FENCED
+            if idempotent =>
+        {
             Verdict::NewSequence { new_id: true, error: error() }
         }
-        ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE if batch.sealed.count() > 1 => {
+        ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE
+            if batch.sealed.count() > 1 && !batch.was_in_doubt() =>
+        {
             Verdict::Split(error())
         }
-        // The leader wrote it and the others did not follow in time: it may stay or go.
-        ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND | ErrorCode::REQUEST_TIMED_OUT => {
-            Verdict::Retry { in_doubt: true, refresh: code.needs_metadata_refresh(), error: error() }
+        // The leader wrote it and the others did not follow in time, or it failed while it wrote: it may stay or go.
+        ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND | ErrorCode::REQUEST_TIMED_OUT | ErrorCode::KAFKA_STORAGE_ERROR => {
+            Verdict::Retry { doubt: Doubt::Raised, refresh: code.needs_metadata_refresh(), error: error() }
         }
         code if code.is_retriable() => {
-            Verdict::Retry { in_doubt: false, refresh: code.needs_metadata_refresh(), error: error() }
+            Verdict::Retry { doubt: Doubt::Unchanged, refresh: code.needs_metadata_refresh(), error: error() }
         }
         // An error this version does not know: a later Kafka may mean anything by it, also that the batch was written.
         code if code.name().is_none() || code == ErrorCode::UNKNOWN_SERVER_ERROR => {
@@ -128,8 +141,8 @@ pub(super) fn judge(answer: Option<PartitionProduceResponse>, batch: &Batch, ear
             let records: Vec<i32> = answer.record_errors.iter().map(|record| record.batch_index).collect();
             let named = answer.record_errors.iter().find_map(|record| record.batch_index_error_message.clone());
             let error = named.map_or_else(error, |text| Error::from_code(code, text));
-            Verdict::Done(if records.is_empty() {
-                Outcome::Failed(SendError::new(batch.outcome.in_doubt(), error))
+            Verdict::Done(if records.is_empty() || batch.was_in_doubt() {
+                Outcome::Failed(SendError::new(batch.was_in_doubt(), error))
             } else {
                 Outcome::Rejected { records, error }
             })

@@ -1,6 +1,6 @@
 //! The router: partitions without a sender, and records whose time runs out.
 
-use super::partition::Due;
+use super::partition::Dropped;
 use super::request::expired;
 use super::shared::Shared;
 use crate::{Error, ErrorKind, Result};
@@ -70,7 +70,7 @@ fn expire(shared: &Arc<Shared>, now: Instant) -> Instant {
     // Nothing that is sent from now on can run out earlier.
     let mut next = now + timeout;
     let Some(limit) = now.checked_sub(timeout) else { return next };
-    let mut dropped = Vec::new();
+    let mut dropped = Dropped::default();
     for topic in shared.topics() {
         for partition in topic.partitions().iter() {
             let last = partition.last_error();
@@ -79,17 +79,14 @@ fn expire(shared: &Arc<Shared>, now: Instant) -> Instant {
                 any = true;
                 outcome.fail(expired(partition, last.as_ref()));
             };
-            if let Some(oldest) = partition.expire(limit, fail, &mut dropped) {
+            if let Some(oldest) = partition.expire(Some(limit), fail, &mut dropped) {
                 next = next.min(oldest + timeout);
             }
             if any {
-                // Its memory is freed by the sender, which drops what is resolved when it comes by.
-                shared.schedule_due(partition, Due::Now, true);
+                shared.schedule(partition, true);
             }
         }
     }
-    for builder in dropped {
-        shared.budget.give_buffer(builder.into_buffer());
-    }
+    shared.free(dropped);
     next.max(now + Duration::from_millis(1))
 }

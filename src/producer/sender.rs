@@ -1,7 +1,7 @@
 //! The sender of one broker.
 
-use super::delivery::{Outcome, SendError};
-use super::partition::{Batch, Drained, Due, PartitionQueue};
+use super::delivery::{BatchOutcome, Outcome, SendError};
+use super::partition::{Batch, Doubt, Drained, Due, Fate, PartitionQueue};
 use super::request::{self, InFlightBatch, Verdict};
 use super::sequence::NO_PRODUCER_ID;
 use super::shared::Shared;
@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 const REQUEST_BYTES: usize = 16 * 1024 * 1024;
 /// What is postponed is not looked at again before.
 const MIN_PAUSE: Duration = Duration::from_millis(1);
+/// When to look again after no connection or no producer id could be had; making one waits for the backoff itself.
+const UNPREPARED_PAUSE: Duration = Duration::from_millis(100);
 /// A sender with nothing to do ends after this time, and its connection with it.
 const IDLE_LIMIT: Duration = Duration::from_secs(30);
 
@@ -26,9 +28,12 @@ const IDLE_LIMIT: Duration = Duration::from_secs(30);
 pub(super) struct SenderHandle {
     node: i32,
     lists: Mutex<Lists>,
-    /// The thread waits, or is about to: it must be woken for what is new.
-    waiting: AtomicBool,
-    waker: Waker,
+    /// The thread has let go of the sender and waits, or is about to.
+    parked: AtomicBool,
+    thread_waker: Waker,
+    /// Whoever holds the sender waits for an answer, or is about to, and could send meanwhile.
+    awaiting: AtomicBool,
+    driver_waker: Waker,
     /// The sender itself. Whoever holds it drives it: the thread, or a lone synchronous caller.
     driver: Mutex<Sender>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -69,6 +74,13 @@ impl Ord for Timer {
     }
 }
 
+/// Who drives a sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    Thread,
+    Caller,
+}
+
 /// One per leader in use and producer, driven by thread `kafka-produce-{broker}`. Owns the connection and what is in
 /// flight on it. Callers and the router put partitions on its lists; it ends when it was idle for a while, or with the
 /// producer.
@@ -91,11 +103,14 @@ struct InFlightRequest {
 /// Starts the thread of a sender.
 pub(super) fn start(shared: &Arc<Shared>, node: i32) -> Result<Arc<SenderHandle>> {
     let sender = Sender { node, connection: None, in_flight: VecDeque::new(), last_used: Instant::now() };
+    let waker = || Waker::new().map_err(|error| Error::io(error, "making a socket pair"));
     let handle = Arc::new(SenderHandle {
         node,
         lists: Mutex::default(),
-        waiting: AtomicBool::new(false),
-        waker: Waker::new().map_err(|error| Error::io(error, "making a socket pair"))?,
+        parked: AtomicBool::new(false),
+        thread_waker: waker()?,
+        awaiting: AtomicBool::new(false),
+        driver_waker: waker()?,
         driver: Mutex::new(sender),
         thread: Mutex::new(None),
     });
@@ -113,25 +128,29 @@ fn run(shared: &Arc<Shared>, handle: &SenderHandle) {
     let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         while !shared.interrupt.is_triggered() {
             let mut sender = handle.lock_driver();
-            sender.send_due(shared, handle);
+            sender.send_due(shared, handle, By::Thread);
             if !sender.in_flight.is_empty() {
                 sender.await_answer(shared, handle);
                 continue;
             }
-            // Nobody else may drive it while it waits for an answer; while it has nothing to do, anybody may.
-            let idle_since = sender.last_used;
-            sender.drop_dead_connection();
-            drop(sender);
-            if handle.park(shared, idle_since + IDLE_LIMIT) {
-                break;
+            sender.drop_dead_connection(shared);
+            if handle.retire(sender.last_used + IDLE_LIMIT) {
+                sender.connection = None;
+                return;
             }
+            let retire = sender.last_used + IDLE_LIMIT;
+            // Said while the sender is still held, so that a caller that drives it next and leaves something behind
+            // knows to wake this thread.
+            handle.parked.store(true, Ordering::SeqCst);
+            drop(sender);
+            handle.park(shared, retire);
         }
         handle.lock_driver().fail_in_flight(shared);
     }));
+    handle.lock_lists().retired = true;
     if died.is_err() {
         shared.fail_all(&Error::new(ErrorKind::Thread, format!("kafka-produce-{} panicked", handle.node)));
     }
-    handle.lock_lists().retired = true;
 }
 
 impl SenderHandle {
@@ -159,45 +178,53 @@ impl SenderHandle {
             Due::Later => return true,
         }
         drop(lists);
-        // The thread says that it waits before it looks at the lists for the last time, so one of the two sees the other.
-        if wake && self.waiting.load(Ordering::SeqCst) {
-            self.waker.wake();
+        if wake {
+            self.wake();
         }
         true
     }
 
-    /// Wakes the thread if there is something to send: what a caller that drove the sender leaves behind.
-    pub(super) fn pass_on(&self) {
-        let lists = self.lock_lists();
-        let any = !lists.ready.is_empty() || !lists.timers.is_empty();
-        drop(lists);
-        if any && self.waiting.load(Ordering::SeqCst) {
-            self.waker.wake();
+    /// Wakes whoever waits with this sender. Both flags are set before the last look at the lists, so of a thread that
+    /// adds to them and one that is about to wait, one sees the other.
+    fn wake(&self) {
+        if self.awaiting.load(Ordering::SeqCst) {
+            self.driver_waker.wake();
+        } else if self.parked.load(Ordering::SeqCst) {
+            self.thread_waker.wake();
         }
     }
 
-    /// Waits without work, at most until `retire`; true if the sender has retired.
-    fn park(&self, shared: &Shared, retire: Instant) -> bool {
-        self.waiting.store(true, Ordering::SeqCst);
-        let mut lists = self.lock_lists();
-        let timer = lists.timers.peek().map(|timer| timer.at);
-        let now = Instant::now();
-        let busy = !lists.ready.is_empty() || timer.is_some_and(|at| at <= now);
-        if !busy && timer.is_none() && now >= retire {
-            lists.retired = true;
-            return true;
+    /// Wakes the thread if there is something to do: what a caller that drove the sender, or could not, leaves behind.
+    pub(super) fn pass_on(&self, in_flight: bool) {
+        let lists = self.lock_lists();
+        let any = in_flight || !lists.ready.is_empty() || !lists.timers.is_empty();
+        drop(lists);
+        if any {
+            self.wake();
         }
+    }
+
+    /// Ends it if it has been idle until `at`; true if so. To be called with the sender held and nothing in flight.
+    fn retire(&self, at: Instant) -> bool {
+        let mut lists = self.lock_lists();
+        lists.retired = lists.ready.is_empty() && lists.timers.is_empty() && Instant::now() >= at;
+        lists.retired
+    }
+
+    /// Waits without the sender until there may be work, at most until `retire`.
+    fn park(&self, shared: &Shared, retire: Instant) {
+        let lists = self.lock_lists();
+        let timer = lists.timers.peek().map(|timer| timer.at);
+        let busy = !lists.ready.is_empty() || timer.is_some_and(|at| at <= Instant::now());
         drop(lists);
         if !busy {
             let until = timer.map_or(retire, |timer| timer.min(retire));
-            let waited = self.waker.wait(&shared.interrupt, Deadline::at(until));
-            if let Err(error) = waited {
+            if let Err(error) = self.thread_waker.wait(&shared.interrupt, Deadline::at(until)) {
                 log::debug!("kafka-produce-{}: {error}", self.node);
             }
         }
-        self.waiting.store(false, Ordering::SeqCst);
-        self.waker.drain();
-        false
+        self.parked.store(false, Ordering::SeqCst);
+        self.thread_waker.drain();
     }
 
     /// The next partition that may have something to send.
@@ -210,25 +237,55 @@ impl SenderHandle {
         lists.ready.pop_front()
     }
 
-    fn next_timer(&self) -> Option<Instant> {
-        self.lock_lists().timers.peek().map(|timer| timer.at)
+    fn has_work(&self) -> bool {
+        let now = Instant::now();
+        let lists = self.lock_lists();
+        !lists.ready.is_empty() || lists.timers.peek().is_some_and(|timer| timer.at <= now)
+    }
+
+    /// Moves what is ready to a later time, each partition once, and leaves out those that have nothing to send.
+    fn postpone(&self, until: Instant, why: Option<&Error>) {
+        let now = Instant::now();
+        let until = until.max(now + MIN_PAUSE);
+        let mut partitions = Vec::new();
+        while let Some(partition) = self.pop(now) {
+            partitions.push(partition);
+        }
+        partitions.sort_by_key(|partition| Arc::as_ptr(partition).addr());
+        partitions.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        partitions.retain(|partition| partition.due(now) != Due::Later);
+        if let Some(error) = why {
+            partitions.iter().for_each(|partition| partition.set_last_error(error));
+        }
+        let timers = partitions.into_iter().map(|partition| Timer { at: until, partition });
+        self.lock_lists().timers.extend(timers);
     }
 
     /// Lets a synchronous caller send what is due and wait for the answer itself, if nobody else is at it and nothing
-    /// is in flight: that spares a lone caller two changes of thread. True if it did.
-    pub(super) fn try_drive(&self, shared: &Arc<Shared>, done: &dyn Fn() -> bool) -> bool {
-        let Ok(mut sender) = self.driver.try_lock() else { return false };
-        if sender.connection.is_none() || !sender.in_flight.is_empty() {
-            return false;
+    /// is in flight: that spares a lone caller two changes of thread. It does nothing that may take longer than a
+    /// request: connections are made by the thread.
+    pub(super) fn try_drive(&self, shared: &Arc<Shared>, done: &dyn Fn() -> bool) {
+        let Ok(mut sender) = self.driver.try_lock() else { return self.pass_on(false) };
+        if !sender.in_flight.is_empty() {
+            drop(sender);
+            return self.pass_on(true);
         }
-        sender.send_due(shared, self);
-        while !done() && !sender.in_flight.is_empty() {
-            sender.await_answer(shared, self);
-        }
+        let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            loop {
+                sender.send_due(shared, self, By::Caller);
+                if done() || sender.in_flight.is_empty() || shared.interrupt.is_triggered() {
+                    break;
+                }
+                sender.await_answer(shared, self);
+            }
+            !sender.in_flight.is_empty()
+        }));
         drop(sender);
-        // What came meanwhile found the sender taken.
-        self.pass_on();
-        true
+        // What came meanwhile found the sender taken; what others have in flight is the thread's from here on.
+        self.pass_on(*died.as_ref().unwrap_or(&true));
+        if died.is_err() {
+            shared.fail_all(&Error::new(ErrorKind::Thread, format!("the sender of broker {} panicked", self.node)));
+        }
     }
 
     /// Waits for the thread's end, at most until `deadline`; true if it has ended.
@@ -250,41 +307,35 @@ impl SenderHandle {
 
 impl Sender {
     /// Sends requests while there is something due and room in flight.
-    fn send_due(&mut self, shared: &Arc<Shared>, handle: &SenderHandle) {
+    fn send_due(&mut self, shared: &Arc<Shared>, handle: &SenderHandle, by: By) {
         while self.in_flight.len() < shared.config.max_in_flight {
-            if let Some(until) = self.connection.as_ref().and_then(Connection::throttled_until) {
-                self.postpone(handle, until);
+            if !handle.has_work() {
                 return;
             }
-            if !self.has_work(handle) || !self.prepare(shared, handle) {
+            if let Some(until) = self.connection.as_ref().and_then(Connection::throttled_until) {
+                handle.postpone(until, None);
+                return;
+            }
+            if !self.is_prepared(shared) && (by == By::Caller || !self.prepare(shared, handle)) {
                 return;
             }
             let batches = self.collect(shared, handle);
             if batches.is_empty() {
-                return;
+                continue;
             }
             self.send(shared, batches);
         }
     }
 
-    fn has_work(&self, handle: &SenderHandle) -> bool {
-        let now = Instant::now();
-        let lists = handle.lock_lists();
-        !lists.ready.is_empty() || lists.timers.peek().is_some_and(|timer| timer.at <= now)
-    }
-
-    /// Moves what is ready to a later time.
-    fn postpone(&self, handle: &SenderHandle, until: Instant) {
-        let now = Instant::now();
-        while let Some(partition) = handle.pop(now) {
-            handle.lock_lists().timers.push(Timer { at: until.max(now + MIN_PAUSE), partition });
-        }
+    /// Whether it can send without waiting for anything but the socket.
+    fn is_prepared(&mut self, shared: &Arc<Shared>) -> bool {
+        self.drop_dead_connection(shared);
+        self.connection.is_some() && (!shared.config.idempotence || shared.ids.current().is_some())
     }
 
     /// Sees to it that there is a connection and a producer id; else postpones all work.
     fn prepare(&mut self, shared: &Arc<Shared>, handle: &SenderHandle) -> bool {
         let deadline = Deadline::after(shared.core().config().request_timeout);
-        self.drop_dead_connection();
         let mut prepared = Ok(());
         if self.connection.is_none() {
             match shared.core().dial(self.node, &shared.interrupt, deadline) {
@@ -303,17 +354,26 @@ impl Sender {
             ErrorKind::Broker if !error.is_retriable() => shared.fail_all(&error),
             _ => log::warn!("producing to broker {}: {error}", self.node),
         }
-        self.postpone(handle, Instant::now() + Duration::from_millis(100));
+        handle.postpone(Instant::now() + UNPREPARED_PAUSE, Some(&error));
         // The leader may be another one by the time the lists are looked at again.
         shared.wake_router();
         false
     }
 
     /// An idle connection that the broker has closed is replaced before anything is written to it.
-    fn drop_dead_connection(&mut self) {
+    fn drop_dead_connection(&mut self, shared: &Shared) {
         if self.in_flight.is_empty() && self.connection.as_ref().is_some_and(|c| !c.is_reusable()) {
             self.connection = None;
+            if !shared.config.acks.answered() {
+                // The broker's only way to refuse something then, but it may as well have been idle for long.
+                log::warn!("broker {} closed the connection; with acks 0 records may be lost", self.node);
+            }
         }
+    }
+
+    /// Puts the partition on the list of its leader's sender. That one is awake if it is this one.
+    fn schedule(&self, shared: &Arc<Shared>, partition: &Arc<PartitionQueue>) {
+        shared.schedule(partition, partition.leader() != Some(self.node));
     }
 
     /// Takes at most one batch of each partition that is ready.
@@ -322,7 +382,6 @@ impl Sender {
         let snapshot = shared.core().snapshot();
         let mut batches: Vec<InFlightBatch> = Vec::new();
         let mut again = Vec::new();
-        let mut dropped = Vec::new();
         let mut size = 0;
         while size < REQUEST_BYTES {
             let Some(partition) = handle.pop(now) else { break };
@@ -330,20 +389,21 @@ impl Sender {
                 again.push(partition);
                 continue;
             }
-            let batch = match partition.drain(self.node, now, &shared.ids, &mut dropped) {
+            let batch = match partition.drain(self.node, now, &shared.ids) {
                 Drained::Sealed(batch) => batch,
-                Drained::Unsealed(unsealed, stamp, order) => {
+                Drained::Unsealed(unsealed, place) => {
                     let outcome = unsealed.outcome.clone();
                     match shared.seal(unsealed) {
-                        Ok(sealed) => Batch::new(sealed, outcome, stamp, Some(order)),
+                        Ok(sealed) => Batch::drained(sealed, outcome, place),
                         Err(()) => {
-                            partition.finished(&outcome, false, stamp.is_some());
+                            partition.finished_at(&outcome, place, Fate::NotWritten);
+                            self.schedule(shared, &partition);
                             continue;
                         }
                     }
                 }
                 Drained::Nothing(due) => {
-                    shared.schedule_due(&partition, due, false);
+                    shared.schedule_due(&partition, due, partition.leader() != Some(self.node));
                     continue;
                 }
             };
@@ -352,12 +412,9 @@ impl Sender {
             again.push(item.partition.clone());
             batches.push(item);
         }
-        for sealed in dropped {
-            shared.recycle(sealed);
-        }
         // What they have beyond this batch goes into the next request.
         for partition in again {
-            shared.schedule(&partition, false);
+            self.schedule(shared, &partition);
         }
         batches
     }
@@ -366,9 +423,6 @@ impl Sender {
         self.last_used = Instant::now();
         let generation = shared.core().snapshot().generation;
         let deadline = Deadline::of(self.last_used, shared.core().config().request_timeout);
-        for item in &batches {
-            item.batch.outcome.set_in_doubt();
-        }
         let written = self.write(shared, &batches, deadline);
         match written {
             Ok(()) if shared.config.acks.answered() => {
@@ -382,8 +436,7 @@ impl Sender {
             // The request could not be put into words; the connection is as it was.
             Err(error) if self.connection.as_ref().is_some_and(|c| !c.is_broken()) => {
                 for item in batches {
-                    item.batch.outcome.clear_doubt();
-                    let error = SendError::NotPersisted(named(&item.partition, error.clone()));
+                    let error = SendError::new(item.batch.was_in_doubt(), error.clone());
                     self.resolve(shared, item, Outcome::Failed(error));
                 }
             }
@@ -421,21 +474,22 @@ impl Sender {
         let mut until = deadline;
         let mut waker = None;
         if has_room {
-            handle.waiting.store(true, Ordering::SeqCst);
-            waker = Some(&handle.waker);
-            if !handle.lock_lists().ready.is_empty() {
+            handle.awaiting.store(true, Ordering::SeqCst);
+            waker = Some(&handle.driver_waker);
+            let lists = handle.lock_lists();
+            if !lists.ready.is_empty() {
                 // Came after the last look.
-                handle.waiting.store(false, Ordering::SeqCst);
+                handle.awaiting.store(false, Ordering::SeqCst);
                 return;
             }
-            if let Some(timer) = handle.next_timer() {
-                until = until.min(Deadline::at(timer));
+            if let Some(timer) = lists.timers.peek() {
+                until = until.min(Deadline::at(timer.at));
             }
         }
         let waited = connection.wait_readable(waker, until);
         if has_room {
-            handle.waiting.store(false, Ordering::SeqCst);
-            handle.waker.drain();
+            handle.awaiting.store(false, Ordering::SeqCst);
+            handle.driver_waker.drain();
         }
         match waited {
             Ok(Readiness::Ready) => match connection.receive::<ProduceRequest>(deadline) {
@@ -465,12 +519,12 @@ impl Sender {
     fn carry_out(&mut self, shared: &Arc<Shared>, item: InFlightBatch, verdict: Verdict, generation: u64) {
         match verdict {
             Verdict::Done(outcome) => self.resolve(shared, item, outcome),
-            Verdict::Retry { in_doubt, refresh, error } => {
+            Verdict::Retry { doubt, refresh, error } => {
                 log::debug!("{}-{}: {error}; sending it again", item.partition.topic, item.partition.index);
                 if refresh {
                     shared.core().refresh_since(generation);
                 }
-                self.retry(shared, item, error, in_doubt, false);
+                self.retry(shared, item, error, doubt, false);
             }
             Verdict::NewSequence { new_id, error } => {
                 log::warn!("{}-{}: {error}; beginning a new sequence", item.partition.topic, item.partition.index);
@@ -478,7 +532,7 @@ impl Sender {
                 if new_id {
                     shared.ids.discard(producer);
                 }
-                self.retry(shared, item, error, false, true);
+                self.retry(shared, item, error, Doubt::Settled, true);
             }
             Verdict::Split(error) => self.split(shared, item, error),
         }
@@ -486,10 +540,16 @@ impl Sender {
 
     /// Final: tells the callers, gives back the memory.
     fn resolve(&mut self, shared: &Arc<Shared>, item: InFlightBatch, outcome: Outcome) {
-        let written = matches!(outcome, Outcome::Written { .. });
         let InFlightBatch { partition, batch, .. } = item;
+        let fate = match &outcome {
+            Outcome::Written { .. } => Fate::Written,
+            Outcome::Failed(SendError::PossiblyPersisted(_)) => Fate::Unknown,
+            Outcome::Failed(SendError::NotPersisted(_)) | Outcome::Rejected { .. } | Outcome::Split(_) => {
+                Fate::NotWritten
+            }
+        };
         // A batch that was given up while in flight keeps that outcome, but its sequence number has been used.
-        partition.finished(&batch.outcome, written, batch.stamp().is_some());
+        partition.finished(&batch, fate);
         let outcome = match outcome {
             Outcome::Failed(SendError::NotPersisted(error)) => {
                 Outcome::Failed(SendError::NotPersisted(named(&partition, error)))
@@ -502,47 +562,53 @@ impl Sender {
         };
         batch.outcome.resolve(outcome);
         shared.recycle(batch.sealed);
-        shared.schedule(&partition, false);
+        self.schedule(shared, &partition);
     }
 
-    fn retry(&mut self, shared: &Arc<Shared>, item: InFlightBatch, error: Error, in_doubt: bool, broken: bool) {
-        let InFlightBatch { partition, mut batch, .. } = item;
-        if !in_doubt && !batch.was_in_doubt {
-            batch.outcome.clear_doubt();
+    fn retry(&mut self, shared: &Arc<Shared>, item: InFlightBatch, error: Error, doubt: Doubt, new_sequence: bool) {
+        if item.batch.attempts() > shared.config.retries {
+            let in_doubt = match doubt {
+                Doubt::Raised => true,
+                Doubt::Unchanged => item.batch.was_in_doubt(),
+                Doubt::Settled => false,
+            };
+            let outcome = Outcome::Failed(SendError::new(in_doubt, error.with_setting("retries")));
+            return self.resolve(shared, item, outcome);
         }
-        batch.was_in_doubt |= in_doubt;
-        partition.retry(batch, error, Instant::now(), broken);
-        shared.schedule(&partition, false);
+        let InFlightBatch { partition, batch, .. } = item;
+        if let Some(expired) = partition.retry(batch, error, Instant::now(), doubt, new_sequence) {
+            shared.recycle(expired);
+        }
+        self.schedule(shared, &partition);
     }
 
     fn split(&mut self, shared: &Arc<Shared>, item: InFlightBatch, error: Error) {
-        let InFlightBatch { partition, batch, .. } = item;
-        let was_stamped = batch.stamp().is_some();
+        if item.batch.outcome.is_resolved() {
+            // Its time has run out; nobody waits for its parts.
+            return self.resolve(shared, item, Outcome::Failed(SendError::NotPersisted(error)));
+        }
         log::info!(
             "{}-{}: a batch of {} records is sent in parts: {error}",
-            partition.topic,
-            partition.index,
-            batch.sealed.count()
+            item.partition.topic,
+            item.partition.index,
+            item.batch.sealed.count()
         );
-        match shared.split(batch.sealed) {
-            Ok(parts) => {
-                let created = batch.outcome.created;
-                let mut outcomes = Vec::new();
-                let mut batches = Vec::new();
-                for (records, sealed) in parts {
-                    let outcome = Arc::new(super::delivery::BatchOutcome::new(partition.index, created));
-                    outcomes.push((records.start, outcome.clone()));
-                    batches.push(Batch::new(sealed, outcome, None, None));
-                }
-                partition.split(&batch.outcome, batches, was_stamped);
-                batch.outcome.resolve(Outcome::Split(outcomes));
-            }
-            Err(error) => {
-                partition.finished(&batch.outcome, false, was_stamped);
-                batch.outcome.resolve(Outcome::Failed(SendError::NotPersisted(named(&partition, error))));
-            }
+        let parts = match shared.split(&item.batch.sealed) {
+            Ok(parts) => parts,
+            Err(error) => return self.resolve(shared, item, Outcome::Failed(SendError::NotPersisted(error))),
+        };
+        let InFlightBatch { partition, batch, .. } = item;
+        let mut outcomes = Vec::new();
+        let mut batches = Vec::new();
+        for (records, sealed) in parts {
+            let outcome = Arc::new(BatchOutcome::new(partition.index, batch.outcome.created));
+            outcomes.push((records.start, outcome.clone()));
+            batches.push(batch.part(sealed, outcome));
         }
-        shared.schedule(&partition, false);
+        partition.split(&batch, batches);
+        batch.outcome.resolve(Outcome::Split(outcomes));
+        shared.recycle(batch.sealed);
+        self.schedule(shared, &partition);
     }
 
     /// The connection is gone, and with it all answers: what was in flight is in doubt and goes again, in its order.
@@ -554,7 +620,7 @@ impl Sender {
         for request in std::mem::take(&mut self.in_flight) {
             shared.core().refresh_since(request.generation);
             for item in request.batches {
-                self.retry(shared, item, error.clone(), true, false);
+                self.retry(shared, item, error.clone(), Doubt::Raised, false);
             }
         }
     }

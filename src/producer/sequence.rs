@@ -24,26 +24,32 @@ pub(super) struct Sequence {
     next: i32,
     /// A batch has been acknowledged since the sequence (re)started.
     acknowledged: bool,
-    /// The broker's and our idea of the sequence differ: start again in a new epoch once nothing is in flight.
-    broken: bool,
+    /// The broker's and our idea of the sequence differ: start again in a new epoch once nothing is in flight. No batch
+    /// of this order or a later one is in the log under the old epoch.
+    broken: Option<u64>,
 }
 
 impl Sequence {
     pub(super) fn new() -> Self {
-        Self { producer: NO_PRODUCER_ID, next: 0, acknowledged: false, broken: false }
+        Self { producer: NO_PRODUCER_ID, next: 0, acknowledged: false, broken: None }
     }
 
     pub(super) fn producer(&self) -> ProducerId {
         self.producer
     }
 
-    pub(super) fn is_broken(&self) -> bool {
+    /// If it is broken: the order from which on no batch is in the log; `u64::MAX` if any may be.
+    pub(super) fn broken(&self) -> Option<u64> {
         self.broken
     }
 
-    /// Something will be missing from the sequence, or the broker has lost it.
-    pub(super) fn set_broken(&mut self) {
-        self.broken = self.producer != NO_PRODUCER_ID;
+    /// Something is missing from the sequence, so the broker refuses what follows. `absent_from` is the order of the
+    /// batch that is known to be missing, or `None` for a batch that was given up and may be there or not.
+    pub(super) fn set_broken(&mut self, absent_from: Option<u64>) {
+        if self.producer != NO_PRODUCER_ID {
+            let from = absent_from.unwrap_or(u64::MAX);
+            self.broken = Some(self.broken.map_or(from, |before| before.min(from)));
+        }
     }
 
     /// Starts at 0 for this producer id and epoch. Nothing may be in flight.
@@ -86,6 +92,20 @@ mod tests {
     }
 
     #[test]
+    fn the_first_batch_known_to_be_missing_counts() {
+        let mut sequence = Sequence::new();
+        sequence.set_broken(Some(1));
+        assert_eq!(sequence.broken(), None, "without a producer id there is nothing to break");
+        sequence.restart(ProducerId { id: 1, epoch: 0 });
+        sequence.set_broken(None);
+        assert_eq!(sequence.broken(), Some(u64::MAX));
+        sequence.set_broken(Some(7));
+        sequence.set_broken(Some(9));
+        sequence.set_broken(None);
+        assert_eq!(sequence.broken(), Some(7));
+    }
+
+    #[test]
     fn t6_one_in_flight_until_the_first_acknowledgement_of_each_start() {
         let mut sequence = Sequence::new();
         sequence.restart(ProducerId { id: 1, epoch: 0 });
@@ -94,9 +114,9 @@ mod tests {
         sequence.acknowledge();
         assert_eq!(sequence.in_flight_limit(5), 5);
         assert_eq!(sequence.stamp(1).base_sequence, 10);
-        sequence.set_broken();
+        sequence.set_broken(None);
         sequence.restart(ProducerId { id: 1, epoch: 1 });
-        assert!(!sequence.is_broken());
+        assert_eq!(sequence.broken(), None);
         assert_eq!((sequence.in_flight_limit(5), sequence.stamp(1).base_sequence), (1, 0));
     }
 }

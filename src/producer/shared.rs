@@ -2,7 +2,7 @@
 
 use super::budget::Budget;
 use super::builder::ProducerConfig;
-use super::partition::{Due, Limits, PartitionQueue, Unsealed};
+use super::partition::{Dropped, Due, Limits, PartitionQueue, Unsealed};
 use super::partitioner::Partitioner;
 use super::producer_id::ProducerIds;
 use super::sender::{self, SenderHandle};
@@ -36,6 +36,8 @@ pub(super) struct Shared {
     compressors: Mutex<Vec<Compressor>>,
     /// What ended the producer, for all who ask later.
     fatal: Mutex<Option<Error>>,
+    /// Nothing is sent any more: what is appended from now on is to be resolved by who appends it.
+    ended: AtomicBool,
 }
 
 /// One topic's partitions.
@@ -68,6 +70,7 @@ impl Shared {
             senders: Mutex::default(),
             compressors: Mutex::default(),
             fatal: Mutex::default(),
+            ended: AtomicBool::new(false),
         };
         Ok((shared, tokens))
     }
@@ -80,10 +83,6 @@ impl Shared {
 
     pub(super) fn core(&self) -> &Arc<Core> {
         self.client.core()
-    }
-
-    pub(super) fn topic(&self, name: &str) -> Option<Arc<TopicQueue>> {
-        self.topics.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
     /// Runs `f` on a known topic without taking a reference count.
@@ -127,24 +126,32 @@ impl Shared {
         self.schedule_due(partition, due, wake);
     }
 
-    pub(super) fn schedule_due(self: &Arc<Self>, partition: &Arc<PartitionQueue>, due: Due, wake: bool) {
+    /// Like [`schedule`](Self::schedule) if it is known when something is due; returns the sender that was told.
+    pub(super) fn schedule_due(
+        self: &Arc<Self>,
+        partition: &Arc<PartitionQueue>,
+        due: Due,
+        wake: bool,
+    ) -> Option<Arc<SenderHandle>> {
         let Some(node) = partition.leader() else {
             self.wake_router();
-            return;
+            return None;
         };
         if due == Due::Later {
-            return;
+            return None;
         }
         // A sender that has just retired is replaced; the new one can't retire before it has looked at its lists.
-        while !self.sender(node).is_some_and(|sender| sender.schedule(partition, due, wake)) {
-            if self.interrupt.is_triggered() {
-                return;
+        while !self.interrupt.is_triggered() {
+            let sender = self.sender(node)?;
+            if sender.schedule(partition, due, wake) {
+                return Some(sender);
             }
         }
+        None
     }
 
-    /// The sender of a node, started if there is none. `None` if no thread can be had: then the router tries again.
-    pub(super) fn sender(self: &Arc<Self>, node: i32) -> Option<Arc<SenderHandle>> {
+    /// The sender of a node, started if there is none. `None` if no thread can be had: then the producer has ended.
+    fn sender(self: &Arc<Self>, node: i32) -> Option<Arc<SenderHandle>> {
         let mut senders = self.lock_senders();
         if let Some(sender) = senders.get(&node).filter(|sender| !sender.is_retired()) {
             return Some(sender.clone());
@@ -175,7 +182,15 @@ impl Shared {
         let Unsealed { builder, outcome, .. } = unsealed;
         let before = builder.capacity();
         let mut compressor = self.compressor();
-        let sealed = builder.seal(self.config.compression, &mut compressor);
+        // A codec that panics must not leave the batch's place in the queue taken for ever.
+        let sealed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let sealed = builder.seal(self.config.compression, &mut compressor);
+            (sealed, compressor)
+        }));
+        let (sealed, mut compressor) = sealed.unwrap_or_else(|_| {
+            let error = Error::new(ErrorKind::Unsupported, format!("{} panicked", self.config.compression));
+            (Err(error), Compressor::default())
+        });
         if let Ok(sealed) = &sealed
             && sealed.compression() != Compression::None
         {
@@ -186,6 +201,8 @@ impl Shared {
         self.compressors.lock().unwrap_or_else(PoisonError::into_inner).push(compressor);
         sealed.map_err(|error| {
             self.budget.give(before);
+            // It was never sent, whatever the doubt it was taken out with.
+            outcome.clear_doubt();
             outcome.fail(error);
         })
     }
@@ -197,7 +214,7 @@ impl Shared {
     }
 
     /// Divides a batch that the broker finds too large.
-    pub(super) fn split(&self, sealed: SealedBatch) -> Result<[(Range<u32>, SealedBatch); 2]> {
+    pub(super) fn split(&self, sealed: &SealedBatch) -> Result<[(Range<u32>, SealedBatch); 2]> {
         let mut compressor = self.compressor();
         let parts = sealed.split(&mut compressor, &mut Decompressor::new());
         drop(compressor.take_spare());
@@ -206,7 +223,6 @@ impl Shared {
             // Its records are already taken in, so this may go beyond the limit for a moment.
             self.budget.adjust(0, parts.iter().map(|(_, part)| part.capacity()).sum());
         }
-        self.recycle(sealed);
         parts
     }
 
@@ -215,7 +231,11 @@ impl Shared {
         let slot = full.slot();
         let outcome = full.outcome.clone();
         match self.seal(full) {
-            Ok(sealed) => partition.sealed(slot, sealed, outcome),
+            Ok(sealed) => {
+                if let Some(expired) = partition.sealed(slot, sealed, outcome) {
+                    self.recycle(expired);
+                }
+            }
             Err(()) => partition.abandon(slot, &outcome),
         }
         self.schedule(partition, true);
@@ -226,21 +246,38 @@ impl Shared {
         log::error!("the producer can't go on: {error}");
         self.fatal.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| error.clone());
         self.closing.store(true, Ordering::SeqCst);
+        self.budget.close();
         self.resolve_all(error);
     }
 
-    /// Resolves everything that is unresolved.
+    /// Resolves everything that is unresolved, for good.
     pub(super) fn resolve_all(&self, error: &Error) {
-        let now = Instant::now();
-        let mut dropped = Vec::new();
+        self.ended.store(true, Ordering::SeqCst);
+        let mut dropped = Dropped::default();
         for topic in self.topics() {
             for partition in topic.partitions().iter() {
                 let named = error.clone().with_topic(topic.name.clone()).with_partition(partition.index);
-                partition.expire(now, &mut |outcome| _ = outcome.fail(named.clone()), &mut dropped);
+                partition.expire(None, &mut |outcome| _ = outcome.fail(named.clone()), &mut dropped);
             }
         }
-        for builder in dropped {
+        self.free(dropped);
+    }
+
+    /// To be called after a batch was opened: if everything has been resolved before that, nobody else will resolve it.
+    pub(super) fn resolve_if_ended(&self) {
+        if self.ended.load(Ordering::SeqCst) {
+            let error = self.check_open().err();
+            self.resolve_all(&error.unwrap_or_else(|| Error::new(ErrorKind::Closed, "the producer is closed")));
+        }
+    }
+
+    /// Gives back the memory of batches that were given up.
+    pub(super) fn free(&self, dropped: Dropped) {
+        for builder in dropped.builders {
             self.budget.give_buffer(builder.into_buffer());
+        }
+        for sealed in dropped.sealed {
+            self.recycle(sealed);
         }
     }
 
@@ -254,10 +291,16 @@ impl Shared {
     }
 
     pub(super) fn recycle(&self, sealed: SealedBatch) {
-        let capacity = sealed.capacity();
+        let counted = sealed.capacity();
         match sealed.into_buffer() {
-            Some(buffer) => self.budget.give_buffer(buffer),
-            None => self.budget.give(capacity),
+            Some(buffer) => {
+                // Stamping may have copied it into a buffer of another size.
+                if buffer.capacity() != counted {
+                    self.budget.adjust(counted, buffer.capacity());
+                }
+                self.budget.give_buffer(buffer);
+            }
+            None => self.budget.give(counted),
         }
     }
 }

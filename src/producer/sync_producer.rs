@@ -43,14 +43,11 @@ impl SyncProducer {
         let shared = self.producer.shared();
         let (delivery, opened) = self.producer.append_unscheduled(record, true).map_err(SendError::NotPersisted)?;
         let Some(partition) = opened else { return delivery.wait() };
-        match partition.leader().and_then(|node| shared.sender(node)) {
-            Some(sender) if partition.due(Instant::now()) == Due::Now => {
-                shared.schedule_due(&partition, Due::Now, false);
-                if !sender.try_drive(shared, &|| delivery.batch.is_resolved()) {
-                    sender.pass_on();
-                }
-            }
-            _ => shared.schedule(&partition, true),
+        let due = partition.due(Instant::now());
+        let lone = due == Due::Now;
+        match shared.schedule_due(&partition, due, !lone) {
+            Some(sender) if lone => sender.try_drive(shared, &|| delivery.batch.is_resolved()),
+            _ => {}
         }
         delivery.wait()
     }
