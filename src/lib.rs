@@ -54,6 +54,9 @@
 //! `gzip`, `snappy`, `lz4` and `zstd`, all on by default. `zstd` is the only one that needs a C compiler.
 #![forbid(unsafe_code)]
 
+#[cfg(not(unix))]
+compile_error!("sarameya waits for sockets with poll(2) and runs on Unix only");
+
 mod backoff;
 pub mod batch;
 mod cluster;
