@@ -26,8 +26,11 @@ const DROP_LIMIT: Duration = Duration::from_secs(5);
 pub(crate) struct ConsumerCore {
     shared: Arc<Shared>,
     router: Option<JoinHandle<()>>,
-    partitions: Mutex<HashMap<(Arc<str>, i32), Weak<PartitionState>>>,
+    partitions: Mutex<Registry>,
 }
+
+/// The partitions that are read, for [`ConsumerCore::remove`].
+type Registry = HashMap<(Arc<str>, i32), Weak<PartitionState>>;
 
 /// What the threads of a consumer share.
 #[derive(Debug)]

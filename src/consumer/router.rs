@@ -136,11 +136,12 @@ impl Router {
                 return Route::To(hint);
             }
         }
-        if let Some((generation, believed)) = cursor.retry.stale {
-            if snapshot.generation <= generation && now < believed {
-                self.shared.core().refresh_since(generation);
-                return Route::Wait(believed);
-            }
+        if let Some((generation, believed)) = cursor.retry.stale
+            && snapshot.generation <= generation
+            && now < believed
+        {
+            self.shared.core().refresh_since(generation);
+            return Route::Wait(believed);
         }
         let Some(topic) = snapshot.topic(name) else {
             self.shared.core().refresh_since(snapshot.generation);
@@ -187,7 +188,7 @@ impl Router {
             return None;
         }
         cursor.unvalidated = false;
-        let Some(offset) = cursor.offset() else { return None };
+        let offset = cursor.offset()?;
         cursor.reset_from = Some(offset);
         cursor.at = match self.shared.config.reset {
             OffsetReset::Earliest => Start::Earliest,

@@ -136,8 +136,7 @@ impl FetchSession {
         let now =
             Known { leader_epoch: ask.leader_epoch, offset: ask.offset, max_bytes: ask.max_bytes, round: self.round };
         let before = topic.partitions.insert(ask.partition, now);
-        !before
-            .is_some_and(|b| (b.leader_epoch, b.offset, b.max_bytes) == (ask.leader_epoch, ask.offset, ask.max_bytes))
+        before.is_none_or(|b| (b.leader_epoch, b.offset, b.max_bytes) != (ask.leader_epoch, ask.offset, ask.max_bytes))
     }
 
     fn forget_the_rest(&mut self) -> Vec<ForgottenTopic> {
