@@ -173,8 +173,8 @@ pub(super) struct Cursor {
     pub(super) at: Start,
     /// Whether the log may have been cut before `at` since the record before it was read.
     pub(super) unvalidated: bool,
-    /// Where it was when a start offset that was looked up is the outcome of a reset.
-    pub(super) reset_from: Option<i64>,
+    /// Where it was, and why it can't stay there, while a reset is under way.
+    pub(super) reset_from: Option<(i64, &'static str)>,
     /// As of when a fetcher got it.
     pub(super) leader: Leader,
     pub(super) topic_id: [u8; 16],
@@ -340,9 +340,10 @@ impl Cursor {
 
     /// Begins at this offset, which was looked up.
     pub(super) fn begin_at(&mut self, offset: i64) {
-        if let Some(from) = self.reset_from.take() {
+        if let Some((from, why)) = self.reset_from.take() {
             self.state.resets.fetch_add(1, Ordering::Relaxed);
-            log::warn!("{}-{}: offset reset from {from} to {offset}", self.state.topic, self.state.partition);
+            let PartitionState { topic, partition, .. } = &*self.state;
+            log::warn!("{topic}-{partition}: {why}; offset reset from {from} to {offset}");
         }
         self.at = Start::Offset { offset, leader_epoch: -1 };
         self.unvalidated = false;

@@ -330,7 +330,7 @@ impl Fetcher {
             return;
         }
         // The first offset that may have another record than the one that was read.
-        cursor.reset_from = Some(offset);
+        cursor.reset_from = Some((offset, "the log was truncated"));
         cursor.begin_at(end);
         self.cursors.push(cursor);
     }
@@ -536,7 +536,7 @@ impl Fetcher {
                 return;
             }
         };
-        cursor.reset_from = Some(offset);
+        cursor.reset_from = Some((offset, "the broker does not have the offset"));
         cursor.unvalidated = false;
         self.cursors.insert(index, cursor);
     }
@@ -587,7 +587,10 @@ impl Fetcher {
         if error.kind() == ErrorKind::Closed {
             return;
         }
-        log::warn!("fetching from broker {}: {error}", self.handle.node);
+        // Attempts go on until the broker is back or the leaders have moved; the first failure says it all.
+        let first = self.cursors.iter().any(|cursor| cursor.failures() == 0);
+        let level = if first { log::Level::Warn } else { log::Level::Debug };
+        log::log!(level, "fetching from broker {}: {error}", self.handle.node);
         let generation = self.shared.core().snapshot().generation;
         self.shared.core().refresh_since(generation);
         let now = Instant::now();

@@ -125,11 +125,13 @@ impl Router {
     }
 
     fn decide(&self, cursor: &mut Cursor, snapshot: &Snapshot, now: Instant) -> Route {
-        if let Some(at) = cursor.retry.not_before.filter(|at| *at > now) {
-            return Route::Wait(at);
-        }
         let (name, partition) = cursor.key();
         let named = snapshot.leader(name, partition);
+        // A pause is for the broker that failed; a new leader is asked at once.
+        let replaced = cursor.retry.stale.is_some() && named.is_some_and(|leader| cursor.leader != leader);
+        if let Some(at) = cursor.retry.not_before.filter(|at| *at > now && !replaced) {
+            return Route::Wait(at);
+        }
         if let Some(hint) = cursor.retry.hint.filter(|hint| snapshot.brokers.contains_key(&hint.node_id)) {
             // Newer than the metadata: nothing to wait for.
             if named.is_none_or(|leader| leader.epoch < hint.epoch) {
@@ -189,7 +191,7 @@ impl Router {
         }
         cursor.unvalidated = false;
         let offset = cursor.offset()?;
-        cursor.reset_from = Some(offset);
+        cursor.reset_from = Some((offset, "the topic was deleted and created again"));
         cursor.at = match self.shared.config.reset {
             OffsetReset::Earliest => Start::Earliest,
             OffsetReset::Latest => Start::Latest,
