@@ -1,0 +1,343 @@
+//! Measures the client against a cluster: one operation, one line of JSON.
+//!
+//! Every client that is compared gets the same data and the same settings: linger 5 ms (0 for the synchronous ones),
+//! batches of up to 1,000,000 bytes, 64 MiB of buffer, 5 requests in flight, no idempotence; 50 MiB per fetch and 1 MiB per
+//! partition. Clocks start when the topic's metadata is known.
+
+mod data;
+mod progress;
+mod report;
+#[path = "../support/mod.rs"]
+mod support;
+
+use clap::{Args, Parser, Subcommand};
+use data::Pool;
+use progress::Progress;
+use report::Report;
+use sarameya::batch::Compression;
+use sarameya::{
+    Acks, Client, ConsumerGroup, ConsumerGroupClaim, ConsumerGroupHandler, ConsumerGroupSession, Delivery, Producer,
+    ProducerBuilder, ProducerRecord, StartOffset, StopHandle, SyncProducer,
+};
+use std::collections::VecDeque;
+use std::process::ExitCode;
+use std::sync::{Barrier, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use support::{Outcome, StopFlag};
+
+/// Measures one operation and prints one line of JSON
+#[derive(Debug, Parser)]
+struct Command {
+    #[command(subcommand)]
+    operation: Operation,
+}
+
+#[derive(Debug, Subcommand)]
+enum Operation {
+    /// One thread hands records to the pipelined producer; the clock runs until all are acknowledged
+    Produce {
+        #[command(flatten)]
+        target: Target,
+        /// The size of a value in bytes
+        size: usize,
+        #[arg(value_parser = compression)]
+        compression: Compression,
+        #[arg(value_parser = acks)]
+        acks: Acks,
+    },
+    /// A new group reads from the earliest record; the clock runs from before the join until the last record
+    Consume {
+        #[command(flatten)]
+        target: Target,
+        /// Take records that own their memory, one by one, rather than batches of borrowed ones
+        #[arg(long)]
+        owned: bool,
+    },
+    /// One thread sends records one at a time, each waiting for its acknowledgement
+    Sync {
+        #[command(flatten)]
+        target: Target,
+        /// The size of a value in bytes
+        size: usize,
+        #[arg(value_parser = acks)]
+        acks: Acks,
+    },
+    /// Like sync, with threads that share one producer
+    Syncmt {
+        #[command(flatten)]
+        target: Target,
+        /// The size of a value in bytes
+        size: usize,
+        #[arg(value_parser = acks)]
+        acks: Acks,
+        threads: u64,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Target {
+    /// host:port, comma separated
+    brokers: String,
+    /// A topic that exists
+    topic: String,
+    /// How many records
+    n: u64,
+}
+
+fn main() -> ExitCode {
+    let command = Command::parse();
+    let (op, outcome) = match &command.operation {
+        Operation::Produce { target, size, compression, acks } => {
+            ("produce", produce(target, *size, *compression, *acks))
+        }
+        Operation::Consume { target, owned } => {
+            ("consume", consume(target, *owned || std::env::var_os("PERF_OWNED").is_some()))
+        }
+        Operation::Sync { target, size, acks } => ("sync", sync("sync", target, *size, *acks, 1)),
+        Operation::Syncmt { target, size, acks, threads } => {
+            ("syncmt", sync("syncmt", target, *size, *acks, (*threads).max(1)))
+        }
+    };
+    match outcome {
+        Ok(report) => {
+            println!("{}", report.line());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            println!("{}", Report::new(op).failed(&error.to_string()).line());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A client that knows the topic.
+fn connect(target: &Target) -> Outcome<Client> {
+    let client = Client::connect(&target.brokers)?;
+    client.partition_count(&target.topic)?;
+    Ok(client)
+}
+
+/// The settings that all clients are measured with.
+fn settings(builder: ProducerBuilder, acks: Acks) -> ProducerBuilder {
+    builder.acks(acks).idempotence(false).batch_size(1_000_000).buffer_memory(64 << 20).max_in_flight(5)
+}
+
+fn produce(target: &Target, size: usize, compression: Compression, acks: Acks) -> Outcome<Report> {
+    let pool = Pool::from_env(size);
+    let client = connect(target)?;
+    let builder = Producer::builder(&client).linger(Duration::from_millis(5)).compression(compression);
+    let producer = settings(builder, acks).build()?;
+    let progress = Progress::start(target.n);
+    let mut waiting: VecDeque<Delivery> = VecDeque::new();
+    let mut acknowledged = 0;
+    let start = Instant::now();
+    for i in 0..target.n {
+        waiting.push_back(producer.send(&ProducerRecord::new(&target.topic).value(pool.value(i)))?);
+        if i % 1024 == 0 {
+            let before = acknowledged;
+            while let Some(sent) = waiting.front().and_then(Delivery::poll) {
+                sent?;
+                waiting.pop_front();
+                acknowledged += 1;
+            }
+            progress.add(acknowledged - before);
+        }
+    }
+    producer.flush(Duration::from_secs(120))?;
+    for delivery in waiting {
+        delivery.wait()?;
+        acknowledged += 1;
+    }
+    let wall = start.elapsed();
+    drop(progress);
+    producer.close(Duration::from_secs(5))?;
+    Ok(Report::new("produce")
+        .done(acknowledged, size as u64, acknowledged * size as u64, wall)
+        .number("pool_fnv", pool.fnv())
+        .text("compression", &compression.to_string())
+        .text("acks", acks_name(acks))
+        .text("note", "pipelined producer, one Delivery per record, all counted; metadata fetched before the clock"))
+}
+
+fn sync(op: &str, target: &Target, size: usize, acks: Acks, threads: u64) -> Outcome<Report> {
+    let pool = Pool::from_env(size);
+    let client = connect(target)?;
+    let producer = settings(SyncProducer::builder(&client).linger(Duration::ZERO), acks).build_sync()?;
+    let progress = Progress::start(target.n);
+    let barrier = Barrier::new(usize::try_from(threads)? + 1);
+    let send_some = |thread: u64| -> Outcome<Vec<u64>> {
+        let count = target.n / threads + u64::from(thread < target.n % threads);
+        let mut latencies = Vec::with_capacity(usize::try_from(count)?);
+        barrier.wait();
+        for i in 0..count {
+            let record = ProducerRecord::new(&target.topic).value(pool.value(i * threads + thread));
+            let start = Instant::now();
+            producer.send(&record)?;
+            latencies.push(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            progress.add(1);
+        }
+        Ok(latencies)
+    };
+    let (latencies, wall) = std::thread::scope(|scope| -> Outcome<_> {
+        let senders: Vec<_> = (0..threads).map(|thread| scope.spawn(move || send_some(thread))).collect();
+        barrier.wait();
+        let start = Instant::now();
+        let mut latencies = Vec::new();
+        for sender in senders {
+            latencies.extend(sender.join().map_err(|_| "a sending thread panicked")??);
+        }
+        Ok((latencies, start.elapsed()))
+    })?;
+    drop(progress);
+    producer.close(Duration::from_secs(5))?;
+    let records = latencies.len() as u64;
+    let mut report = Report::new(op)
+        .done(records, size as u64, records * size as u64, wall)
+        .latencies(latencies)
+        .number("pool_fnv", pool.fnv())
+        .text("compression", "none")
+        .text("acks", acks_name(acks));
+    if op == "syncmt" {
+        report = report.number("threads", threads);
+    }
+    Ok(report.text("note", "SyncProducer, linger 0; metadata fetched before the clock"))
+}
+
+fn consume(target: &Target, owned: bool) -> Outcome<Report> {
+    let client = connect(target)?;
+    let name = format!("perf-{}-{}", std::process::id(), support::event::now_ms());
+    let mut group = ConsumerGroup::builder(&client, &name)
+        .start(StartOffset::Earliest)
+        .auto_commit(true)
+        .fetch_max_bytes(50 << 20)
+        .max_partition_fetch_bytes(1 << 20)
+        .build()?;
+    let progress = Progress::start(target.n);
+    let sums = Mutex::new(Sums::default());
+    let counter = Counter { target: target.n, owned, sums, progress, stop: group.stop_handle() };
+    let ended = StopFlag::default();
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // A topic with too few records ends in an error, not in a wait for good.
+            if !ended.wait(Duration::from_secs(600)) {
+                counter.stop.stop();
+            }
+        });
+        let outcome = group.consume(&[&target.topic], &counter);
+        ended.set();
+        outcome
+    })?;
+    let Counter { sums, progress, .. } = counter;
+    drop(progress);
+    let sums = sums.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (Some(first), Some(end)) = (sums.first, sums.end) else {
+        return Err(format!("ended after {} of {} records", sums.records, target.n).into());
+    };
+    let (wall, first) = (end - start, first - start);
+    let rate_after_first = sums.records as f64 / (wall - first).as_secs_f64().max(1e-9);
+    let how = if owned { "owned records one by one" } else { "batches of borrowed records" };
+    Ok(Report::new("consume")
+        .done(sums.records, sums.bytes / sums.records.max(1), sums.bytes, wall)
+        .number("first_record_s", format!("{:.6}", first.as_secs_f64()))
+        .number("rate_after_first", format!("{rate_after_first:.1}"))
+        .number("bytes", sums.bytes)
+        .number("first_sum", sums.first_sum)
+        .text("note", &format!("group with auto-commit, one thread per partition, {how}, CRC checked")))
+}
+
+/// Counts what all claims read.
+struct Counter {
+    target: u64,
+    owned: bool,
+    sums: Mutex<Sums>,
+    progress: Progress,
+    stop: StopHandle,
+}
+
+/// What was read: of one batch, or of all.
+#[derive(Debug, Default)]
+struct Sums {
+    records: u64,
+    bytes: u64,
+    /// The first bytes of all values.
+    first_sum: u64,
+    /// When the first record was there.
+    first: Option<Instant>,
+    /// When the last one had been read.
+    end: Option<Instant>,
+}
+
+impl Sums {
+    #[inline]
+    fn add(&mut self, value: Option<&[u8]>) {
+        let value = value.unwrap_or_default();
+        self.records += 1;
+        self.bytes += value.len() as u64;
+        self.first_sum += value.first().map_or(0, |byte| u64::from(*byte));
+    }
+}
+
+impl Counter {
+    /// Adds what a claim has read.
+    fn count(&self, read: &Sums) {
+        let mut sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
+        sums.first = [sums.first, read.first].into_iter().flatten().min();
+        sums.records += read.records;
+        sums.bytes += read.bytes;
+        sums.first_sum += read.first_sum;
+        if sums.records >= self.target && sums.end.is_none() {
+            sums.end = Some(Instant::now());
+            self.stop.stop();
+        }
+        drop(sums);
+        self.progress.add(read.records);
+    }
+}
+
+impl ConsumerGroupHandler for Counter {
+    fn consume_claim(&self, session: &ConsumerGroupSession, claim: &mut ConsumerGroupClaim) -> Outcome {
+        if self.owned {
+            let mut first = None;
+            for record in claim {
+                let record = record?;
+                let mut read = Sums { first: Some(*first.get_or_insert_with(Instant::now)), ..Sums::default() };
+                read.add(record.value());
+                session.mark(&record);
+                self.count(&read);
+            }
+            return Ok(());
+        }
+        while let Some(batch) = claim.next_batch() {
+            let batch = batch?;
+            let mut read = Sums { first: Some(Instant::now()), ..Sums::default() };
+            for record in &batch {
+                read.add(record?.value());
+            }
+            session.mark_offset(batch.topic(), batch.partition(), batch.next_offset(), "");
+            self.count(&read);
+        }
+        Ok(())
+    }
+}
+
+fn compression(name: &str) -> Result<Compression, String> {
+    name.parse().map_err(|error: sarameya::Error| error.to_string())
+}
+
+fn acks(name: &str) -> Result<Acks, String> {
+    match name {
+        "0" => Ok(Acks::None),
+        "1" => Ok(Acks::Leader),
+        "all" => Ok(Acks::All),
+        _ => Err("0, 1 or all".into()),
+    }
+}
+
+fn acks_name(acks: Acks) -> &'static str {
+    match acks {
+        Acks::None => "0",
+        Acks::Leader => "1",
+        Acks::All => "all",
+    }
+}
