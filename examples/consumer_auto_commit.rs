@@ -6,7 +6,9 @@
 mod support;
 
 use clap::Parser;
-use sarameya::{ConsumerGroup, ConsumerGroupClaim, ConsumerGroupHandler, ConsumerGroupSession, StartOffset, StopHandle};
+use sarameya::{
+    ConsumerGroup, ConsumerGroupClaim, ConsumerGroupHandler, ConsumerGroupSession, StartOffset, StopHandle,
+};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use support::{Connection, Outcome, print_line};

@@ -229,9 +229,8 @@ impl Handler<'_> {
     fn finish(&self, session: &ConsumerGroupSession, batch: &FetchedBatch, summary: Summary) {
         let Summary { count, min_offset, max_offset } = summary;
         let place = format!("\"topic\":{},\"partition\":{}", serde_json::Value::from(batch.topic()), batch.partition());
-        let partition = format!(
-            "[{{{place},\"count\":{count},\"minOffset\":{min_offset},\"maxOffset\":{max_offset}}}]"
-        );
+        let partition =
+            format!("[{{{place},\"count\":{count},\"minOffset\":{min_offset},\"maxOffset\":{max_offset}}}]");
         print(Event::new("records_consumed").json("count", count).json("partitions", partition));
         let next_offset = max_offset.saturating_add(1);
         session.mark_offset(batch.topic(), batch.partition(), next_offset, "");

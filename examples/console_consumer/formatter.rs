@@ -97,7 +97,14 @@ impl Formatter {
         headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
     ) -> io::Result<()> {
         let mut columns = [
-            self.timestamp, self.partition, self.offset, self.delivery, self.epoch, self.headers, self.key, self.value,
+            self.timestamp,
+            self.partition,
+            self.offset,
+            self.delivery,
+            self.epoch,
+            self.headers,
+            self.key,
+            self.value,
         ]
         .into_iter()
         .filter(|column| *column)
@@ -188,7 +195,9 @@ impl Format {
             Some("ShortDeserializer") => Ok(Self::Integer(2)),
             Some("IntegerDeserializer") => Ok(Self::Integer(4)),
             Some("LongDeserializer") => Ok(Self::Integer(8)),
-            _ => Err(format!("{class} is none of StringDeserializer, ShortDeserializer, IntegerDeserializer, LongDeserializer")),
+            _ => Err(format!(
+                "{class} is none of StringDeserializer, ShortDeserializer, IntegerDeserializer, LongDeserializer"
+            )),
         }
     }
 }
@@ -217,7 +226,12 @@ mod tests {
     #[test]
     fn columns_in_kafkas_order() {
         let all = [
-            "print.key", "print.timestamp", "print.offset", "print.partition", "print.headers", "print.epoch",
+            "print.key",
+            "print.timestamp",
+            "print.offset",
+            "print.partition",
+            "print.headers",
+            "print.epoch",
             "print.delivery",
         ]
         .map(|name| (name, "true"));
@@ -227,7 +241,10 @@ mod tests {
              k\u{ff}\tnull\n"
         );
         let separators = [
-            ("print.key", "true"), ("print.headers", "True"), ("key.separator", "|"), ("line.separator", ";"),
+            ("print.key", "true"),
+            ("print.headers", "True"),
+            ("key.separator", "|"),
+            ("line.separator", ";"),
             ("null.literal", "NIX"),
         ];
         assert_eq!(print(&separators, &RECORD, &[]), "NO_HEADERS|k\u{ff}|NIX;");

@@ -90,7 +90,8 @@ fn main() -> ExitCode {
 
 fn consume(args: &Args) -> Outcome<ExitCode> {
     let mut formatter_properties = Vec::new();
-    for (name, class) in [("key.deserializer", &args.key_deserializer), ("value.deserializer", &args.value_deserializer)]
+    for (name, class) in
+        [("key.deserializer", &args.key_deserializer), ("value.deserializer", &args.value_deserializer)]
     {
         formatter_properties.extend(class.iter().map(|class| (name.to_owned(), class.clone())));
     }
@@ -130,7 +131,8 @@ fn consume_group(args: &Args, group: &str, client: &Client, properties: &Propert
     let ended = StopFlag::default();
     std::thread::scope(|scope| {
         if let Some(timeout) = printer.timeout {
-            scope.spawn(|| watch(timeout, printer, &ended, &stop));
+            let (ended, stop) = (&ended, &stop);
+            scope.spawn(move || watch(timeout, printer, ended, stop));
         }
         let outcome = group.consume(&[&args.topic], &GroupPrinter { printer, stop: stop.clone() });
         ended.set();
@@ -196,15 +198,17 @@ fn consume_partition(
     })?;
     while !stop.is_set() && printer.max > 0 {
         // A tenth of a second is how long ctrl-c may take.
-        let left = printer.timeout.map_or(Duration::MAX, |timeout| timeout.saturating_sub(printer.output().last.elapsed()));
+        let left =
+            printer.timeout.map_or(Duration::MAX, |timeout| timeout.saturating_sub(printer.output().last.elapsed()));
         if left.is_zero() {
             eprintln!("No message within {} ms, terminating", printer.timeout.unwrap_or_default().as_millis());
             break;
         }
-        if let Some(batch) = consumer.next_batch(left.min(Duration::from_millis(100)))? {
-            if printer.print(&batch)?.is_end {
-                break;
-            }
+        let batch = consumer.next_batch(left.min(Duration::from_millis(100)))?;
+        if let Some(batch) = batch
+            && printer.print(&batch)?.is_end
+        {
+            break;
         }
     }
     Ok(consumer.close(Duration::from_secs(5))?)
@@ -259,7 +263,7 @@ impl Printer {
             output.count += 1;
             let headers = record.headers().raw().map(|header| (header.key, header.value));
             match self.formatter.write(&mut output.out, &fields, headers) {
-                Err(error) if error.kind() != std::io::ErrorKind::InvalidData => return Ok(closed(printed)),
+                Err(error) if error.kind() != std::io::ErrorKind::InvalidData => return Ok(closed()),
                 Err(error) if self.skip_errors => eprintln!("error: skipping a message: {error}"),
                 done => done?,
             }
@@ -269,15 +273,15 @@ impl Printer {
         printed.is_end |= output.count >= self.max;
         match output.out.flush() {
             Ok(()) => Ok(printed),
-            Err(_) => Ok(closed(printed)),
+            Err(_) => Ok(closed()),
         }
     }
 }
 
 /// Nobody reads the output any more, so nothing of this batch counts as printed.
-fn closed(printed: Printed) -> Printed {
+fn closed() -> Printed {
     eprintln!("Unable to write to standard out, closing consumer.");
-    Printed { next_offset: None, is_end: true, ..printed }
+    Printed { next_offset: None, is_end: true }
 }
 
 /// Checks the options as Kafka's tool does; returns all settings and the group.

@@ -80,8 +80,7 @@ impl LineReader {
     /// Takes one line apart.
     pub(crate) fn read(&mut self, line: &str) -> Result<Line, String> {
         self.line_number += 1;
-        let (headers, rest) =
-            self.cut(line, line, self.parse_headers, &self.headers_delimiter, "headers delimiter")?;
+        let (headers, rest) = self.cut(line, line, self.parse_headers, &self.headers_delimiter, "headers delimiter")?;
         let (key, value) = self.cut(line, rest, self.parse_key, &self.key_separator, "key separator")?;
         let headers = match headers {
             Some(headers) if !self.is_null(headers) => self.headers(headers)?,
@@ -128,9 +127,7 @@ impl LineReader {
             }
             Some((key, value)) => Ok((key.to_owned(), self.unless_null(value))),
             None if self.ignore_error => Ok((pair.to_owned(), None)),
-            None => {
-                Err(format!("No header key separator found in pair '{pair}' on line number {}", self.line_number))
-            }
+            None => Err(format!("No header key separator found in pair '{pair}' on line number {}", self.line_number)),
         }
     }
 

@@ -268,8 +268,15 @@ mod tests {
     #[test]
     fn reader_properties_by_both_names() {
         let args = Args::parse_from([
-            "console_producer", "--bootstrap-server", "a:1", "--topic", "t", "--property", "key.separator==",
-            "--reader-property", "parse.key=true",
+            "console_producer",
+            "--bootstrap-server",
+            "a:1",
+            "--topic",
+            "t",
+            "--property",
+            "key.separator==",
+            "--reader-property",
+            "parse.key=true",
         ]);
         let expected = [("key.separator".into(), "=".into()), ("parse.key".into(), "true".into())];
         assert_eq!(args.reader_property, expected);

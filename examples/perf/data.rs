@@ -39,9 +39,10 @@ impl Pool {
 
     /// FNV-1a over all values: the same number for the same data.
     pub(crate) fn fnv(&self) -> u64 {
-        self.0.iter().flatten().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        })
+        self.0
+            .iter()
+            .flatten()
+            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
     }
 }
 
