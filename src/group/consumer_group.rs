@@ -15,6 +15,7 @@ use crate::cluster::Client;
 use crate::consumer::{ConsumerCore, FetchConfig};
 use crate::net::Interrupt;
 use crate::{Error, ErrorKind, Result};
+use crossbeam_channel::{Receiver, Sender};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -62,6 +63,9 @@ struct Stop {
     close_timeout: Duration,
     /// When the group is to have ended at the latest.
     by: Mutex<Option<Instant>>,
+    /// Dropping it is the broadcast that the group is stopped. No message is ever sent.
+    alive: Mutex<Option<Sender<()>>>,
+    stopping: Receiver<()>,
     running: Mutex<bool>,
     ended: Condvar,
 }
@@ -75,6 +79,7 @@ impl StopHandle {
         }
         let by = Instant::now() + self.0.close_timeout;
         *self.0.by.lock().unwrap_or_else(PoisonError::into_inner) = Some(by);
+        drop(self.0.alive.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.0.commands.push(Command::Stop(by));
     }
 
@@ -102,9 +107,9 @@ impl StopHandle {
         self.0.commands.push(command);
     }
 
-    /// Ends this `consume` in order.
-    pub(super) fn stop_membership(&self) {
-        self.push(Command::Stop(Instant::now() + self.0.close_timeout));
+    /// A channel that is disconnected when the group is stopped.
+    pub(super) fn stopping(&self) -> &Receiver<()> {
+        &self.0.stopping
     }
 
     pub(super) fn interrupt(&self) -> &Interrupt {
@@ -120,7 +125,11 @@ impl ConsumerGroup {
 
     pub(super) fn new(client: Client, config: GroupConfig, fetch: FetchConfig) -> Result<Self> {
         let interrupt = Interrupt::new().map_err(|error| Error::io(error, "making a socket pair"))?;
+        // Bound 0: the channel carries nothing, only its disconnection.
+        let (alive, stopping) = crossbeam_channel::bounded(0);
         let stop = Stop {
+            alive: Mutex::new(Some(alive)),
+            stopping,
             stopped: AtomicBool::new(false),
             commands: Arc::new(Commands::new()?),
             interrupt,

@@ -24,6 +24,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+/// How much later than planned the driver's end may come before its waits are cut off.
+const INTERRUPT_MARGIN: Duration = Duration::from_millis(250);
+
 /// The thread that called `consume`. Owns the fetching side and runs `setup`, `cleanup` and the assignor; the driver of
 /// the membership sends it events, and it answers with commands.
 pub(super) struct Runner<'a> {
@@ -35,8 +38,8 @@ pub(super) struct Runner<'a> {
     handler: &'a dyn ConsumerGroupHandler,
     errors: &'a ErrorSink,
     consumer: ConsumerCore,
-    /// The first error of the user's code, which `consume` returns.
-    failure: Mutex<Option<Error>>,
+    /// The first error that ends `consume`, and by when that is to have happened.
+    failure: Mutex<Option<(Error, Instant)>>,
     in_use: Vec<TopicUse>,
     refreshed: Receiver<()>,
 }
@@ -75,9 +78,12 @@ impl<'a> Runner<'a> {
             self.fail(error);
         }
         let result = loop {
-            let event = match self.stop.by() {
-                Some(by) => events.recv_deadline(by + Duration::from_millis(500)),
-                None => events.recv_timeout(Duration::from_millis(500)),
+            let event = match self.end_by() {
+                Some(by) => events.recv_deadline(by + INTERRUPT_MARGIN),
+                None => crossbeam_channel::select! {
+                    recv(events) -> event => event.map_err(Into::into),
+                    recv(self.stop.stopping()) -> _ => continue,
+                },
             };
             match event {
                 Ok(Event::Assign { generation_id, assignor, members }) => {
@@ -93,7 +99,7 @@ impl<'a> Runner<'a> {
                     break Err(Error::new(ErrorKind::Thread, "kafka-group died"));
                 }
                 Err(crossbeam_channel::RecvTimeoutError::Timeout) => {
-                    if self.stop.by().is_some_and(|by| Instant::now() >= by) {
+                    if self.end_by().is_some_and(|by| Instant::now() >= by) {
                         // The driver is stuck in a connection attempt; nothing is waited for any more.
                         self.stop.interrupt().trigger();
                     }
@@ -103,7 +109,7 @@ impl<'a> Runner<'a> {
         self.in_use.clear();
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
         match failure {
-            Some(failure) => Err(failure),
+            Some((failure, _)) => Err(failure),
             // The interrupt ends a stop that took too long; that is no error of the user's.
             None if self.stop.interrupt().is_triggered() => Ok(()),
             None => result,
@@ -138,8 +144,15 @@ impl<'a> Runner<'a> {
     /// Ends `consume` with this error.
     fn fail(&self, error: Error) {
         log::error!("consumer group {:?}: {error}", self.config.group_id);
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-        self.stop.stop_membership();
+        let by = Instant::now() + self.config.close_timeout;
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert((error, by));
+        self.stop.push(Command::Stop(by));
+    }
+
+    /// By when `consume` is to have ended, if it is to end.
+    fn end_by(&self) -> Option<Instant> {
+        let failed = self.failure.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(_, by)| *by);
+        self.stop.by().into_iter().chain(failed).min()
     }
 
     /// Runs the assignor over fresh metadata of all members' topics.
@@ -279,6 +292,7 @@ impl<'a> Runner<'a> {
         mut watched: Option<BTreeMap<String, i32>>,
     ) {
         let never = crossbeam_channel::never();
+        let mut refreshed = &self.refreshed;
         let idle = claims == 0;
         let mut left = claims;
         while left > 0 || (idle && !session.is_ending()) {
@@ -287,11 +301,10 @@ impl<'a> Runner<'a> {
             crossbeam_channel::select! {
                 recv(if idle { &never } else { ended }) -> _ => left -= 1,
                 recv(session_end) -> _ => {}
-                recv(self.refreshed) -> token => {
+                recv(refreshed) -> token => {
                     if token.is_err() {
-                        // The client is gone; there will be no more metadata, and no session without it.
-                        watched = None;
-                        std::thread::sleep(Duration::from_millis(50));
+                        // There will be no more metadata to look at.
+                        refreshed = &never;
                     }
                 }
             }
