@@ -57,6 +57,7 @@
 #[cfg(not(unix))]
 compile_error!("sarameya waits for sockets with poll(2) and runs on Unix only");
 
+mod admin;
 mod backoff;
 pub mod batch;
 mod cluster;
@@ -69,6 +70,7 @@ mod producer;
 pub mod protocol;
 mod record;
 
+pub use admin::{Admin, NewTopic, Results};
 pub use cluster::{Client, ClientBuilder};
 pub use config::Properties;
 pub use consumer::{

@@ -1,0 +1,109 @@
+//! Administration: one method per operation, one result per entity.
+
+mod topics;
+
+pub use topics::NewTopic;
+
+use crate::cluster::{Client, Core};
+use crate::net::Deadline;
+use crate::protocol::Request;
+use crate::{Error, ErrorCode, ErrorKind, Result};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The results of an operation on several entities: the entity's name and what became of it, in the order of the call.
+pub type Results<T = ()> = Vec<(String, Result<T>)>;
+
+/// Creates and deletes topics. Blocking; it has no thread, and borrows the client's connections.
+///
+/// Every call returns within the client's [request timeout](crate::ClientBuilder::request_timeout), or the one
+/// set by [`timeout`](Self::timeout).
+///
+/// ```no_run
+/// use sarameya::{Admin, Client, NewTopic};
+///
+/// let client = Client::connect("localhost:9092")?;
+/// let admin = Admin::new(&client);
+/// for (topic, created) in admin.create_topics(&[NewTopic::new("test3").partitions(3)])? {
+///     println!("{topic}: {created:?}");
+/// }
+/// # Ok::<(), sarameya::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Admin {
+    client: Client,
+    timeout: Duration,
+}
+
+impl Admin {
+    /// Operations through this client.
+    pub fn new(client: &Client) -> Self {
+        Self { client: client.clone(), timeout: client.core().config().request_timeout }
+    }
+
+    /// How long a call may take, retries and all. Kafka: `default.api.timeout.ms`. Defaults to the client's request
+    /// timeout.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    fn core(&self) -> &Arc<Core> {
+        self.client.core()
+    }
+
+    /// Sends a request to the controller and takes its answer apart with `judge`, until `judge` has nothing left for
+    /// another try or the deadline has passed. A controller that moved is looked up again.
+    fn on_controller<R: Request, T>(
+        &self,
+        deadline: Deadline,
+        mut request: impl FnMut(i16) -> Result<R>,
+        mut judge: impl FnMut(R::Response) -> Judged<T>,
+    ) -> Result<T> {
+        let core = self.core();
+        let mut backoff = core.config().retry_backoff.clone();
+        loop {
+            let generation = core.snapshot().generation;
+            let answer = self.controller(deadline).and_then(|node| {
+                core.with_node(node, core.interrupt(), deadline, |connection| {
+                    let version = connection.version::<R>()?;
+                    connection.call_version(&request(version)?, version, deadline)
+                })
+            });
+            let error = match answer {
+                Ok(response) => match judge(response) {
+                    Judged::Done(value) => return Ok(value),
+                    Judged::Again(error) => error,
+                },
+                Err(error) => error,
+            };
+            if !error.is_retriable() && error.kind() != ErrorKind::Protocol {
+                return Err(error);
+            }
+            log::debug!("{}: {error}; trying again", R::NAME);
+            core.refresh_since(generation);
+            let pause = backoff.next(fastrand::f64);
+            if deadline.remaining() <= pause || core.interrupt().wait(pause) {
+                return Err(error);
+            }
+        }
+    }
+
+    fn controller(&self, deadline: Deadline) -> Result<i32> {
+        let core = self.core();
+        core.wait_for(deadline, core.interrupt(), "the controller", |snapshot| Ok(snapshot.controller))
+    }
+}
+
+/// What an answer of the controller comes to.
+enum Judged<T> {
+    Done(T),
+    /// Something in it may succeed with another try.
+    Again(Error),
+}
+
+/// The error for an entity's code, with the broker's own words if it has any.
+fn entity_error(code: ErrorCode, words: Option<&str>, doing: &str) -> Error {
+    Error::from_code(code, words.filter(|words| !words.is_empty()).unwrap_or(doing))
+}
