@@ -4,14 +4,16 @@ use super::snapshot::Snapshot;
 use crate::Error;
 use crate::backoff::Backoff;
 use crate::net::{Connection, Peer};
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Idle connections kept per broker for single calls.
 const IDLE_PER_BROKER: usize = 1;
 /// Brokers close a connection that was idle for 10 minutes by default; this end does it first.
 const IDLE_LIMIT: Duration = Duration::from_secs(180);
+/// An address nobody has tried for so long starts again with the shortest backoff, if it is ever tried again.
+const ATTEMPTS_KEPT: Duration = Duration::from_secs(60);
 
 /// Shared by all threads of a client; every lock is held for a few instructions.
 #[derive(Debug)]
@@ -25,14 +27,23 @@ pub(super) struct Brokers {
 struct State {
     /// Coordinators named by FindCoordinator, which the snapshot may not have yet.
     named: HashMap<i32, Peer>,
-    attempts: HashMap<Peer, Attempts>,
+    attempts: HashMap<Address, Attempts>,
     idle: HashMap<i32, Vec<Connection>>,
+}
+
+/// The same broker is dialled by its node id and as a bootstrap address.
+type Address = (Arc<str>, u16);
+
+fn address(peer: &Peer) -> Address {
+    (peer.host.clone(), peer.port)
 }
 
 /// Failed attempts at one address, shared by all who dial it so that their number stays bounded together.
 #[derive(Debug)]
 struct Attempts {
     backoff: Backoff,
+    /// The current step of the backoff.
+    wait: Duration,
     not_before: Instant,
     error: Error,
 }
@@ -44,10 +55,6 @@ impl Brokers {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn bootstrap(&self) -> &[Peer] {
-        &self.bootstrap
     }
 
     /// The address of a node: metadata first, since it is refreshed.
@@ -67,31 +74,47 @@ impl Brokers {
         let mut seeds = self.bootstrap.clone();
         fastrand::shuffle(&mut seeds);
         nodes.extend(seeds);
+        let mut seen = HashSet::new();
+        nodes.retain(|peer| seen.insert(address(peer)));
         let state = self.lock();
-        nodes.sort_by_key(|peer| state.attempts.get(peer).map(|a| a.not_before));
+        nodes.sort_by_key(|peer| state.attempts.get(&address(peer)).map(|a| a.not_before));
         nodes
     }
 
     /// How long to wait before the next attempt at this address, and why the last one failed; `None` if it may be made.
     pub(super) fn delay(&self, peer: &Peer, now: Instant) -> Option<(Duration, Error)> {
         let state = self.lock();
-        let attempts = state.attempts.get(peer).filter(|a| a.not_before > now)?;
+        let attempts = state.attempts.get(&address(peer)).filter(|a| a.not_before > now)?;
         Some((attempts.not_before - now, attempts.error.clone()))
     }
 
+    /// Takes the next attempt at this address. Of all who wait for it one gets it, the others the next delay and why the
+    /// last attempt failed. An address without failed attempts may be dialled by everybody.
+    pub(super) fn claim(&self, peer: &Peer, now: Instant) -> Result<(), (Duration, Error)> {
+        let mut state = self.lock();
+        let Some(attempts) = state.attempts.get_mut(&address(peer)) else { return Ok(()) };
+        if attempts.not_before > now {
+            return Err((attempts.not_before - now, attempts.error.clone()));
+        }
+        attempts.wait = attempts.backoff.next(fastrand::f64);
+        attempts.not_before = now + attempts.wait;
+        Ok(())
+    }
+
+    /// A claimed attempt failed. The backoff counts from now, and has been made longer by the claim.
     pub(super) fn attempt_failed(&self, peer: &Peer, error: &Error, now: Instant) {
         let mut state = self.lock();
-        let attempts = state.attempts.entry(peer.clone()).or_insert_with(|| Attempts {
-            backoff: self.reconnect.clone(),
-            not_before: now,
-            error: error.clone(),
+        let attempts = state.attempts.entry(address(peer)).or_insert_with(|| {
+            let mut backoff = self.reconnect.clone();
+            let wait = backoff.next(fastrand::f64);
+            Attempts { backoff, wait, not_before: now, error: error.clone() }
         });
-        attempts.not_before = now + attempts.backoff.next(fastrand::f64);
+        attempts.not_before = now + attempts.wait;
         attempts.error = error.clone();
     }
 
     pub(super) fn attempt_succeeded(&self, peer: &Peer) {
-        self.lock().attempts.remove(peer);
+        self.lock().attempts.remove(&address(peer));
     }
 
     /// An idle connection that still looks alive.
@@ -117,7 +140,7 @@ impl Brokers {
         }
     }
 
-    /// Closes connections nobody has used for a while.
+    /// Closes connections nobody has used for a while, and forgets failures at addresses nobody dials any more.
     pub(super) fn close_idle(&self, now: Instant) {
         let mut closed = Vec::new();
         let mut state = self.lock();
@@ -126,6 +149,88 @@ impl Brokers {
             closed.extend(idle.extract_if(.., stale));
         }
         state.idle.retain(|_, idle| !idle.is_empty());
+        state.attempts.retain(|_, a| now.saturating_duration_since(a.not_before) < ATTEMPTS_KEPT);
         drop(state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn peer(node_id: i32, host: &str) -> Peer {
+        Peer { node_id, host: Arc::from(host), port: 9092 }
+    }
+
+    fn brokers(bootstrap: &[&str]) -> Brokers {
+        let bootstrap = bootstrap.iter().map(|host| peer(-1, host)).collect();
+        Brokers::new(bootstrap, Backoff::new(100 * MS, 1000 * MS))
+    }
+
+    #[test]
+    fn c12_attempts_at_a_broker_that_is_down_stay_bounded_however_many_dial_it() {
+        let brokers = brokers(&[]);
+        let error = Error::new(ErrorKind::Network, "refused");
+        let start = Instant::now();
+        // Two threads that know it as node 1 and one that knows it as a bootstrap address.
+        let diallers = [peer(1, "a"), peer(1, "a"), peer(-1, "a")];
+        let mut attempts = Vec::new();
+        for ms in 0..60_000 {
+            let now = start + ms * MS;
+            for dialler in &diallers {
+                match brokers.claim(dialler, now) {
+                    Ok(()) => {
+                        attempts.push(ms);
+                        brokers.attempt_failed(dialler, &error, now);
+                    }
+                    Err((delay, _)) => assert!(delay <= 1200 * MS),
+                }
+            }
+        }
+        assert!((50..=80).contains(&attempts.len()), "{} attempts", attempts.len());
+        let gaps: Vec<u32> = attempts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!((80..=121).contains(&gaps[0]) && gaps[5..].iter().all(|gap| *gap >= 800), "{gaps:?}");
+        brokers.attempt_succeeded(&peer(1, "a"));
+        assert!(brokers.claim(&peer(1, "a"), start).is_ok(), "no backoff after a success");
+    }
+
+    #[test]
+    fn c12_a_claimed_attempt_that_takes_long_holds_the_others_back() {
+        let brokers = brokers(&[]);
+        let start = Instant::now();
+        let a = peer(1, "a");
+        brokers.attempt_failed(&a, &Error::new(ErrorKind::Network, "refused"), start);
+        let later = start + 500 * MS;
+        brokers.claim(&a, later).unwrap();
+        let (delay, error) = brokers.claim(&a, later + MS).unwrap_err();
+        assert!(delay > 100 * MS, "{delay:?}");
+        assert!(error.to_string().contains("refused"));
+    }
+
+    #[test]
+    fn candidates_are_nodes_then_bootstrap_addresses_and_last_what_failed() {
+        let brokers = brokers(&["seed", "a"]);
+        let mut snapshot = Snapshot::default();
+        snapshot.brokers.insert(1, peer(1, "a"));
+        snapshot.brokers.insert(2, peer(2, "b"));
+        let now = Instant::now();
+        brokers.attempt_failed(&peer(1, "a"), &Error::new(ErrorKind::Network, "refused"), now);
+        let candidates: Vec<(i32, String)> =
+            brokers.candidates(&snapshot).iter().map(|p| (p.node_id, p.host.to_string())).collect();
+        assert_eq!(candidates, [(2, "b".into()), (-1, "seed".into()), (1, "a".into())]);
+    }
+
+    #[test]
+    fn failures_at_addresses_nobody_dials_any_more_are_forgotten() {
+        let brokers = brokers(&[]);
+        let now = Instant::now();
+        brokers.attempt_failed(&peer(1, "a"), &Error::new(ErrorKind::Network, "refused"), now);
+        brokers.close_idle(now + Duration::from_secs(30));
+        assert_eq!(brokers.lock().attempts.len(), 1);
+        brokers.close_idle(now + Duration::from_secs(90));
+        assert_eq!(brokers.lock().attempts.len(), 0);
     }
 }

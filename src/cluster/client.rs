@@ -3,6 +3,7 @@
 use super::brokers::Brokers;
 use super::builder::{ClientBuilder, ClientConfig};
 use super::metadata::{Metadata, Refresher};
+use super::pace::Pace;
 use super::snapshot::Snapshot;
 use crate::net::{Connection, Deadline, Interrupt, Peer};
 use crate::protocol::Request;
@@ -74,6 +75,9 @@ impl Client {
             max_age: config.metadata_max_age,
             retry: config.retry_backoff.clone(),
             connection: None,
+            rounds_here: 0,
+            failed_rounds: 0,
+            pace: Pace::default(),
             wanted,
         };
         let thread = std::thread::Builder::new().name("kafka-metadata".into()).spawn(move || refresher.run());
@@ -83,8 +87,16 @@ impl Client {
         let deadline = Deadline::after(config.net.connection_setup_timeout);
         let core = Core { config, brokers, metadata, interrupt: interrupt.clone() };
         let client = Self { core: Arc::new(core), _refresher: Arc::new(guard) };
-        client.core.metadata.wait_for(deadline, &interrupt, "a first answer from the cluster", |snapshot| {
-            Ok((!snapshot.brokers.is_empty()).then_some(()))
+        let metadata = &client.core.metadata;
+        metadata.wait_for(deadline, &interrupt, "a first answer from the cluster", |snapshot| {
+            if !snapshot.brokers.is_empty() {
+                return Ok(Some(()));
+            }
+            match metadata.last_error() {
+                // Everybody answered, and nobody as a Kafka broker this crate can talk to: that does not pass.
+                Some(error) if is_hopeless(error.kind()) => Err(error),
+                _ => Ok(None),
+            }
         })?;
         Ok(client)
     }
@@ -104,6 +116,12 @@ impl Client {
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.core
     }
+}
+
+/// Kinds of errors that the next attempt would meet again.
+fn is_hopeless(kind: ErrorKind) -> bool {
+    use ErrorKind::{Authentication, Protocol, TooLarge, Unsupported};
+    matches!(kind, Authentication | Protocol | TooLarge | Unsupported)
 }
 
 impl fmt::Debug for Client {
@@ -181,13 +199,15 @@ impl Core {
     /// Waits until the topic's partitions are known, and fails at once if the broker refuses or the topic stays unknown
     /// until the deadline. The topic must be in use.
     pub(crate) fn wait_for_partitions(&self, topic: &str, interrupt: &Interrupt, deadline: Deadline) -> Result<usize> {
+        let asked_at = self.snapshot().generation;
         let mut last = None;
         let waited = self.wait_for(deadline, interrupt, "the topic's metadata", |snapshot| {
             if let Some(count) = snapshot.partition_count(topic) {
                 return Ok(Some(count));
             }
             match snapshot.topic(topic).map(|t| t.error) {
-                Some(code) if !code.is_retriable() => {
+                // An older refusal may have been lifted since.
+                Some(code) if !code.is_retriable() && snapshot.generation > asked_at => {
                     Err(Error::from_code(code, "the topic can't be used").with_topic(topic))
                 }
                 code => {
@@ -233,7 +253,7 @@ impl Core {
     }
 
     fn dial_peer(&self, peer: &Peer, interrupt: &Interrupt, deadline: Deadline) -> Result<Connection> {
-        while let Some((delay, error)) = self.brokers.delay(peer, Instant::now()) {
+        while let Err((delay, error)) = self.brokers.claim(peer, Instant::now()) {
             if deadline.remaining() <= delay {
                 return Err(error);
             }
@@ -277,18 +297,21 @@ impl Core {
     }
 
     /// Borrows a connection to any broker for one exchange; tries the next one if a connection can't be made or breaks.
+    /// The exchange gets the deadline for this broker.
     pub(crate) fn with_any<T>(
         &self,
         interrupt: &Interrupt,
         deadline: Deadline,
-        mut exchange: impl FnMut(&mut Connection) -> Result<T>,
+        mut exchange: impl FnMut(&mut Connection, Deadline) -> Result<T>,
     ) -> Result<T> {
         let snapshot = self.snapshot();
         let mut last = None;
-        for peer in self.brokers.candidates(&snapshot).into_iter().filter(|p| p.node_id >= 0) {
+        let mut nodes = self.brokers.candidates(&snapshot).into_iter().filter(|p| p.node_id >= 0).peekable();
+        while let Some(peer) = nodes.next() {
             // One broker that accepts and never answers must leave time for the next.
-            let share = deadline.within(deadline.remaining() / 2);
-            match self.with_node(peer.node_id, interrupt, share, &mut exchange) {
+            let left = deadline.remaining();
+            let share = if nodes.peek().is_some() { deadline.within(left / 2) } else { deadline };
+            match self.with_node(peer.node_id, interrupt, share, |connection| exchange(connection, share)) {
                 Err(error) if matches!(error.kind(), ErrorKind::Network | ErrorKind::Timeout) => last = Some(error),
                 outcome => return outcome,
             }
@@ -314,9 +337,5 @@ impl Core {
     /// The client's own interrupt, for calls on a user's thread.
     pub(crate) fn interrupt(&self) -> &Interrupt {
         &self.interrupt
-    }
-
-    pub(crate) fn bootstrap(&self) -> &[Peer] {
-        self.brokers.bootstrap()
     }
 }

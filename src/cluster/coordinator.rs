@@ -30,7 +30,7 @@ impl Core {
         interrupt: &Interrupt,
         deadline: Deadline,
     ) -> Result<i32> {
-        self.with_any(interrupt, deadline, |connection| {
+        self.with_any(interrupt, deadline, |connection, deadline| {
             let version = connection.version::<FindCoordinatorRequest>()?;
             let mut request = FindCoordinatorRequest { key_type: coordinator_type.key_type(), ..Default::default() };
             // From version 4 on many are asked for at once.
@@ -59,7 +59,6 @@ fn first_coordinator(
     key: &str,
     version: i16,
 ) -> Result<(ErrorCode, i32, String, i32)> {
-    debug_assert!(version <= FindCoordinatorRequest::MAX_VERSION);
     if version < 4 {
         return Ok((ErrorCode(response.error_code), response.node_id, response.host, response.port));
     }

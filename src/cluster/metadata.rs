@@ -1,6 +1,7 @@
 //! The metadata refresher.
 
 use super::brokers::Brokers;
+use super::pace::Pace;
 use super::snapshot::Snapshot;
 use crate::backoff::Backoff;
 use crate::net::{Connection, Deadline, Interrupt, NetConfig, Peer};
@@ -10,6 +11,12 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
+
+/// A broker cut off from the cluster goes on telling what was true once, so another one is asked after so many answers.
+/// In quiet times that is once in a while, in an error loop once a second.
+const ROUNDS_PER_CONNECTION: u32 = 5;
+/// Errors of many partitions at once ask for metadata at once; what comes within this time is one request.
+const COALESCED: Duration = Duration::from_millis(20);
 
 /// One per client, thread `kafka-metadata`. Owns the refresh schedule and its connection; publishes snapshots.
 /// Everybody may ask it for a refresh through [`Metadata`]; it ends when the client's interrupt is triggered.
@@ -22,6 +29,11 @@ pub(super) struct Refresher {
     pub(super) max_age: Duration,
     pub(super) retry: Backoff,
     pub(super) connection: Option<Connection>,
+    /// How many requests the connection has answered.
+    pub(super) rounds_here: u32,
+    /// How many rounds have failed in a row.
+    pub(super) failed_rounds: u32,
+    pub(super) pace: Pace,
     /// Bound 1: a token says "look again", and a second one would say no more.
     pub(super) wanted: Receiver<()>,
 }
@@ -45,7 +57,8 @@ struct State {
     rounds: u64,
     last_error: Option<Error>,
     listeners: Vec<Sender<()>>,
-    ended: bool,
+    /// Why there will be no more refreshes.
+    ended: Option<Error>,
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +89,10 @@ impl Metadata {
         }
     }
 
+    pub(super) fn last_error(&self) -> Option<Error> {
+        self.lock().last_error.clone()
+    }
+
     fn request(&self, state: &mut State) {
         state.requested = true;
         match self.wake.try_send(()) {
@@ -88,8 +105,7 @@ impl Metadata {
         let entry = state.topics.entry(topic.clone()).or_default();
         entry.users += 1;
         entry.creators += usize::from(create);
-        let known = self.snapshot().topics.contains_key(topic);
-        if !known {
+        if self.snapshot().is_unsettled(topic) {
             self.request(&mut state);
         }
     }
@@ -135,8 +151,11 @@ impl Metadata {
                 self.request(&mut state);
             }
             while state.rounds == rounds {
-                if state.ended || interrupt.is_triggered() {
-                    return Err(Error::new(ErrorKind::Closed, "the client is closed"));
+                if let Some(error) = &state.ended {
+                    return Err(error.clone());
+                }
+                if interrupt.is_triggered() {
+                    return Err(Error::new(ErrorKind::Closed, format!("closed while waiting for {waiting_for}")));
                 }
                 let left = deadline.remaining();
                 if left.is_zero() {
@@ -170,30 +189,24 @@ fn timed_out(waiting_for: &str, cause: Option<Error>) -> Error {
 impl Refresher {
     /// The thread's loop.
     pub(super) fn run(mut self) {
-        let mut next = Instant::now() + self.max_age;
+        let mut due = Deadline::after(self.max_age);
         loop {
-            let wait = next.saturating_duration_since(Instant::now());
             crossbeam_channel::select! {
                 recv(self.wanted) -> _ => {}
                 recv(self.interrupt.channel()) -> _ => break,
-                default(wait) => {}
+                default(due.remaining()) => {}
             }
-            let due = Instant::now() >= next;
-            if !due && !self.shared.lock().requested {
+            if !due.has_passed() && !self.shared.lock().requested {
                 continue;
             }
-            let delay = self.round();
-            if self.interrupt.wait(delay.pause) {
+            let schedule = self.round();
+            // What is asked for meanwhile is part of the next round.
+            if self.interrupt.wait(schedule.pause) {
                 break;
             }
-            next = Instant::now() + delay.next.min(self.max_age);
+            due = Deadline::after(schedule.next.min(self.max_age));
             self.brokers.close_idle(Instant::now());
         }
-        let mut state = self.shared.lock();
-        state.ended = true;
-        state.listeners.clear();
-        drop(state);
-        self.shared.changed.notify_all();
     }
 
     /// One refresh; says how long to pause before anybody may ask for the next one, and when to refresh unasked.
@@ -202,16 +215,15 @@ impl Refresher {
         let outcome = self.refresh();
         let mut state = self.shared.lock();
         state.rounds += 1;
+        let pause = self.pace.delay(Instant::now()).max(COALESCED);
         let schedule = match &outcome {
             Ok(snapshot) if state.topics.keys().all(|topic| !snapshot.is_unsettled(topic)) => {
                 self.retry.reset();
-                // Errors of many partitions at once ask at once; this bounds what they cost together.
-                Schedule { pause: Duration::from_millis(20), next: self.max_age }
+                Schedule { pause, next: self.max_age }
             }
-            _ => {
-                let pause = self.retry.next(fastrand::f64);
-                Schedule { pause, next: Duration::ZERO }
-            }
+            // Looked at again unasked, ever more seldom; others may ask sooner, since the cluster does answer.
+            Ok(_) => Schedule { pause, next: self.retry.next(fastrand::f64) },
+            Err(_) => Schedule { pause: pause.max(self.retry.next(fastrand::f64)), next: Duration::ZERO },
         };
         state.last_error = outcome.err();
         if let Some(error) = &state.last_error {
@@ -230,12 +242,15 @@ impl Refresher {
             let creatable = |topic: &Arc<str>, usage: &Use| usage.creators > 0 && old.partition_count(topic).is_none();
             state.topics.iter().map(|(t, u)| (t.clone(), creatable(t, u))).partition(|(_, create)| !create)
         };
+        // The flag to create topics goes for a whole request, so those that may not be created are asked apart. With no
+        // topic at all the brokers are what is asked for.
+        let requests = match (existing.is_empty(), created.is_empty()) {
+            (_, true) => vec![(existing, false)],
+            (true, false) => vec![(created, true)],
+            (false, false) => vec![(existing, false), (created, true)],
+        };
         let mut snapshot = old;
-        for (topics, create) in [(existing, false), (created, true)] {
-            // The flag to create topics goes for a whole request, so those that may not be created are asked apart.
-            if create && topics.is_empty() {
-                continue;
-            }
+        for (topics, create) in requests {
             let names: Vec<Arc<str>> = topics.into_iter().map(|(topic, _)| topic).collect();
             let response = self.ask(&names, create)?;
             let state = self.shared.lock();
@@ -250,36 +265,65 @@ impl Refresher {
     /// Asks the connection at hand, then everybody who may be dialled now.
     fn ask(&mut self, topics: &[Arc<str>], create: bool) -> Result<MetadataResponse> {
         let deadline = Deadline::after(self.request_timeout);
-        if let Some(connection) = self.connection.take().filter(Connection::is_reusable) {
-            match self.ask_on(connection, topics, create, deadline) {
+        let kept = self.connection.take().filter(|c| c.is_reusable() && self.rounds_here < ROUNDS_PER_CONNECTION);
+        if let Some(connection) = kept {
+            // A broker that hangs must leave time for the others.
+            match self.ask_on(connection, topics, create, deadline.within(self.request_timeout / 2)) {
                 Ok(response) => return Ok(response),
                 Err(error) => log::debug!("metadata from the known connection: {error}"),
             }
         }
+        let candidates = self.brokers.candidates(&self.shared.snapshot());
+        let patience = self.patience(candidates.len());
         let mut failures: Vec<(String, Error)> = Vec::new();
-        for peer in self.brokers.candidates(&self.shared.snapshot()) {
+        for peer in candidates {
             if self.interrupt.is_triggered() {
                 return Err(Error::new(ErrorKind::Closed, "the client is closed"));
             }
-            if let Some((_, error)) = self.brokers.delay(&peer, Instant::now()) {
+            // Those left come first in the next round, since nothing failed there.
+            if deadline.has_passed() {
+                break;
+            }
+            if let Err((_, error)) = self.brokers.claim(&peer, Instant::now()) {
                 failures.push((peer.address(), error));
                 continue;
             }
-            match self.dial(&peer, deadline).and_then(|c| self.ask_on(c, topics, create, deadline)) {
-                Ok(response) => return Ok(response),
+            match self.dial_and_ask(&peer, topics, create, deadline.within(patience)) {
+                Ok(response) => {
+                    self.failed_rounds = 0;
+                    return Ok(response);
+                }
                 Err(error) => failures.push((peer.address(), error)),
             }
         }
+        self.failed_rounds = self.failed_rounds.saturating_add(1);
         Err(all_failed(failures))
     }
 
-    fn dial(&self, peer: &Peer, deadline: Deadline) -> Result<Connection> {
+    /// How long one of so many candidates may take. At first all of them have a turn within the time to set up one
+    /// connection, which is also what [`build`](super::ClientBuilder::build) may take; if all fail, longer the next time.
+    fn patience(&self, candidates: usize) -> Duration {
+        let share = self.net.connection_setup_timeout / u32::try_from(candidates).unwrap_or(u32::MAX).max(1);
+        share.saturating_mul(1 << self.failed_rounds.min(16)).min(self.request_timeout)
+    }
+
+    fn dial_and_ask(
+        &mut self,
+        peer: &Peer,
+        topics: &[Arc<str>],
+        create: bool,
+        deadline: Deadline,
+    ) -> Result<MetadataResponse> {
         let dialled = Connection::dial(peer, &self.net, &self.interrupt, deadline);
-        match &dialled {
-            Ok(_) => self.brokers.attempt_succeeded(peer),
-            Err(error) => self.brokers.attempt_failed(peer, error, Instant::now()),
+        self.rounds_here = 0;
+        let asked = dialled.and_then(|connection| self.ask_on(connection, topics, create, deadline));
+        match &asked {
+            Err(error) if error.kind() == ErrorKind::Closed => {}
+            // A broker that accepts and never answers is no better than one that does not accept.
+            Err(error) if error.code().is_none() => self.brokers.attempt_failed(peer, error, Instant::now()),
+            _ => self.brokers.attempt_succeeded(peer),
         }
-        dialled
+        asked
     }
 
     fn ask_on(
@@ -297,38 +341,62 @@ impl Refresher {
             allow_auto_topic_creation: create || version < 4,
             ..Default::default()
         };
+        self.pace.spend(Instant::now());
         let response = connection.call_version(&request, version, deadline)?;
         match ErrorCode(response.error_code) {
             ErrorCode::NONE => {}
-            code => return Err(Error::from_code(code, "the broker refused a metadata request")),
+            code => {
+                let Peer { node_id, .. } = *connection.peer();
+                let error = Error::from_code(code, "the broker refused a metadata request");
+                return Err(error.with_broker(node_id, connection.peer().address()));
+            }
         }
+        self.rounds_here += 1;
         self.connection = Some(connection);
         Ok(response)
     }
 }
 
+impl Drop for Refresher {
+    /// However the thread ends, those who wait for it learn why.
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.ended = Some(if std::thread::panicking() {
+            Error::new(ErrorKind::Thread, "kafka-metadata panicked")
+        } else {
+            Error::new(ErrorKind::Closed, "the client is closed")
+        });
+        state.listeners.clear();
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+}
+
+/// When to look again.
 struct Schedule {
+    /// Nobody is heard before.
     pause: Duration,
+    /// After the pause, unasked.
     next: Duration,
 }
 
-/// One error that names every address tried and why it failed.
+/// One error that names every address tried and why it failed. It is of the kind they have in common, if any.
 fn all_failed(failures: Vec<(String, Error)>) -> Error {
     let mut list: Vec<String> = Vec::new();
     for (address, error) in &failures {
-        let line = format!("{address}: {error}");
+        // Errors of a connection name its address themselves.
+        let line = if error.address().is_some() { error.to_string() } else { format!("{address}: {error}") };
         if !list.contains(&line) {
             list.push(line);
         }
     }
-    let last = failures.into_iter().map(|(_, error)| error).next_back();
-    let kind = match last.as_ref().map(Error::kind) {
-        Some(kind @ (ErrorKind::Authentication | ErrorKind::Unsupported | ErrorKind::Closed)) => kind,
-        _ => ErrorKind::Network,
+    let message = format!("no broker could be asked ({})", list.join("; "));
+    let Some((_, last)) = failures.last() else { return Error::new(ErrorKind::Network, message) };
+    let all_alike = failures.iter().all(|(_, error)| (error.kind(), error.code()) == (last.kind(), last.code()));
+    let error = match last.code() {
+        _ if !all_alike => Error::new(ErrorKind::Network, message),
+        Some(code) => Error::from_code(code, message),
+        None => Error::new(last.kind(), message),
     };
-    let error = Error::new(kind, format!("no broker could be asked ({})", list.join("; ")));
-    match last {
-        Some(last) => error.with_source(last),
-        None => error,
-    }
+    error.with_source(last.clone())
 }

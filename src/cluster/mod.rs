@@ -5,7 +5,10 @@ mod builder;
 mod client;
 mod coordinator;
 mod metadata;
+mod pace;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 pub use builder::ClientBuilder;
 pub use client::Client;

@@ -50,7 +50,8 @@ impl ProducerIds {
             producer_epoch: -1,
             ..Default::default()
         };
-        let response = core.with_any(interrupt, deadline, |connection| connection.call(&request, deadline))?;
+        let response =
+            core.with_any(interrupt, deadline, |connection, deadline| connection.call(&request, deadline))?;
         match ErrorCode(response.error_code) {
             ErrorCode::NONE => {}
             code => return Err(Error::from_code(code, "no producer id, which enable.idempotence needs")),
