@@ -81,13 +81,6 @@ impl Brokers {
         nodes
     }
 
-    /// How long to wait before the next attempt at this address, and why the last one failed; `None` if it may be made.
-    pub(super) fn delay(&self, peer: &Peer, now: Instant) -> Option<(Duration, Error)> {
-        let state = self.lock();
-        let attempts = state.attempts.get(&address(peer)).filter(|a| a.not_before > now)?;
-        Some((attempts.not_before - now, attempts.error.clone()))
-    }
-
     /// Takes the next attempt at this address. Of all who wait for it one gets it, the others the next delay and why the
     /// last attempt failed. An address without failed attempts may be dialled by everybody.
     pub(super) fn claim(&self, peer: &Peer, now: Instant) -> Result<(), (Duration, Error)> {

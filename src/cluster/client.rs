@@ -235,12 +235,6 @@ impl Core {
         self.brokers.name(peer);
     }
 
-    /// How long to wait before a node may be dialled again; zero if it may be now.
-    pub(crate) fn dial_delay(&self, node_id: i32) -> Duration {
-        let Ok(peer) = self.peer(node_id) else { return Duration::ZERO };
-        self.brokers.delay(&peer, Instant::now()).map_or(Duration::ZERO, |(delay, _)| delay)
-    }
-
     /// Dials a node for an owner that keeps the connection. Waits while the node's reconnect backoff lasts; a failure
     /// makes that longer for everybody and asks for new metadata.
     pub(crate) fn dial(&self, node_id: i32, interrupt: &Interrupt, deadline: Deadline) -> Result<Connection> {

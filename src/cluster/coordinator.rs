@@ -3,7 +3,6 @@
 use super::client::Core;
 use super::snapshot::peer;
 use crate::net::{Deadline, Interrupt};
-use crate::protocol::Request;
 use crate::protocol::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use crate::{Error, ErrorCode, ErrorKind, Result};
 

@@ -14,4 +14,4 @@ pub use builder::ClientBuilder;
 pub use client::Client;
 pub(crate) use client::{Core, TopicUse};
 pub(crate) use coordinator::CoordinatorType;
-pub(crate) use snapshot::{Leader, Snapshot, Topic};
+pub(crate) use snapshot::{Leader, Snapshot};
