@@ -8,6 +8,11 @@ use crate::{Error, Result};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Kafka's settings in milliseconds are 32-bit numbers.
+const TIMEOUT_MAX: Duration = Duration::from_millis(i32::MAX as u64);
+/// What the header of a request can hold.
+const CLIENT_ID_MAX: usize = i16::MAX as usize;
+
 /// Checked settings.
 #[derive(Debug, Clone)]
 pub(crate) struct ClientConfig {
@@ -92,7 +97,8 @@ impl ClientBuilder {
 
     /// How long one request and its whole answer may take.
     ///
-    /// Kafka: `request.timeout.ms`. Defaults to 30 s.
+    /// Kafka: `request.timeout.ms`. Defaults to 30 s. Range: 1 ms to 2147483647 ms, as for all times but the age of
+    /// metadata.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout;
         self
@@ -166,7 +172,7 @@ impl ClientBuilder {
             "allow.auto.create.topics" => self.allow_auto_create_topics = setting.boolean()?,
             "receive.message.max.bytes" => self.max_response_bytes = setting.number()?,
             // To go on in plaintext where protection was asked for would be worse than to fail.
-            "security.protocol" if setting.text() != "PLAINTEXT" => {
+            "security.protocol" if !setting.text().eq_ignore_ascii_case("PLAINTEXT") => {
                 return Err(setting.refuse("this version connects in PLAINTEXT only"));
             }
             _ => {}
@@ -198,11 +204,21 @@ impl ClientBuilder {
             if timeout.is_zero() {
                 return Err(Error::config(name, "must be more than 0"));
             }
+            // The age of metadata is a 64-bit number in Kafka: there is no limit to how long it may be kept.
+            if timeout > TIMEOUT_MAX && name != "metadata.max.age.ms" {
+                return Err(Error::config(name, "must not be above 2147483647 ms"));
+            }
+        }
+        if self.client_id.len() > CLIENT_ID_MAX {
+            return Err(Error::config("client.id", format!("must not be longer than {CLIENT_ID_MAX} bytes")));
         }
         for (name, other, min, max) in [
             ("reconnect.backoff.max.ms", "reconnect.backoff.ms", self.reconnect_backoff, self.reconnect_backoff_max),
             ("retry.backoff.max.ms", "retry.backoff.ms", self.retry_backoff, self.retry_backoff_max),
         ] {
+            if max > TIMEOUT_MAX {
+                return Err(Error::config(name, "must not be above 2147483647 ms"));
+            }
             if max < min {
                 return Err(Error::config(name, format!("must not be below {other}")));
             }
@@ -221,5 +237,67 @@ impl ClientBuilder {
             allow_auto_create_topics: self.allow_auto_create_topics,
             client_rack: Some(self.client_rack).filter(|rack| !rack.is_empty()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    fn from(properties: &str) -> Result<ClientConfig> {
+        ClientBuilder::new().properties(&properties.parse()?)?.check()
+    }
+
+    #[test]
+    fn defaults_are_kafkas() {
+        let config = from("bootstrap.servers=a:1").unwrap();
+        assert_eq!(config.request_timeout, Duration::from_secs(30));
+        assert_eq!(config.net.connection_setup_timeout, Duration::from_secs(10));
+        assert_eq!(config.metadata_max_age, Duration::from_secs(300));
+        assert!(config.allow_auto_create_topics);
+        assert_eq!(config.client_rack, None);
+    }
+
+    #[test]
+    fn settings_are_taken_by_their_kafka_names() {
+        let config = from(
+            "bootstrap.servers=a:1,b:2\nclient.id=me\nclient.rack=r\nrequest.timeout.ms=7\nlinger.ms=3\n\
+             metadata.max.age.ms=9223372036854775807\nallow.auto.create.topics=FALSE\nsecurity.protocol=plaintext\n\
+             socket.connection.setup.timeout.ms=8\nreceive.message.max.bytes=1024",
+        );
+        let config = config.unwrap();
+        let addresses: Vec<String> = config.bootstrap.iter().map(Peer::address).collect();
+        assert_eq!(addresses, ["a:1", "b:2"]);
+        assert_eq!((&*config.net.client_id, config.client_rack.as_deref()), ("me", Some("r")));
+        assert_eq!(config.request_timeout, Duration::from_millis(7));
+        assert_eq!(config.net.connection_setup_timeout, Duration::from_millis(8));
+        assert_eq!(config.metadata_max_age, Duration::from_millis(i64::MAX as u64));
+        assert!(!config.allow_auto_create_topics);
+        assert_eq!(config.net.max_response_bytes, 1024);
+    }
+
+    #[test]
+    fn an_error_names_the_setting_at_fault() {
+        for (properties, setting) in [
+            ("client.id=me", "bootstrap.servers"),
+            ("bootstrap.servers=a", "bootstrap.servers"),
+            ("request.timeout.ms=0", "request.timeout.ms"),
+            ("request.timeout.ms=2147483648", "request.timeout.ms"),
+            ("metadata.max.age.ms=0", "metadata.max.age.ms"),
+            ("retry.backoff.max.ms=99", "retry.backoff.max.ms"),
+            ("reconnect.backoff.ms=1001", "reconnect.backoff.max.ms"),
+            ("reconnect.backoff.max.ms=2147483648", "reconnect.backoff.max.ms"),
+            ("receive.message.max.bytes=1023", "receive.message.max.bytes"),
+            ("receive.message.max.bytes=2147483648", "receive.message.max.bytes"),
+            ("security.protocol=SASL_SSL", "security.protocol"),
+            ("allow.auto.create.topics=1", "allow.auto.create.topics"),
+        ] {
+            let addressed = if setting == "bootstrap.servers" { "" } else { "bootstrap.servers=a:1\n" };
+            let error = from(&format!("{addressed}{properties}")).unwrap_err();
+            assert_eq!((error.kind(), error.setting()), (ErrorKind::Config, Some(setting)), "{properties}");
+        }
+        let long = ClientBuilder::new().bootstrap_servers("a:1").client_id("x".repeat(40_000)).check();
+        assert_eq!(long.unwrap_err().setting(), Some("client.id"));
     }
 }

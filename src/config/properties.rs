@@ -5,7 +5,7 @@ use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
+use std::str::{Chars, FromStr};
 use std::time::Duration;
 
 /// Settings by their Kafka names, such as `linger.ms`: what a `client.properties` file of Kafka's own tools holds.
@@ -139,12 +139,19 @@ impl FromStr for Properties {
     }
 }
 
+/// What separates words in Java's format: other white space is part of a name or value.
+fn is_blank(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\u{c}')
+}
+
 /// Joins continued lines and leaves out comments.
 fn logical_lines(text: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut open: Option<String> = None;
-    for line in text.lines() {
-        let line = line.trim_start();
+    // A line ends with \n, \r\n or \r.
+    let all = text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'));
+    for line in all {
+        let line = line.trim_start_matches(is_blank);
         if open.is_none() && (line.is_empty() || line.starts_with(['#', '!'])) {
             continue;
         }
@@ -167,14 +174,14 @@ fn split(line: &str) -> (String, String) {
     let mut end = line.len();
     let mut escaped = false;
     for (i, c) in line.char_indices() {
-        if !escaped && (matches!(c, '=' | ':') || c.is_whitespace()) {
+        if !escaped && (matches!(c, '=' | ':') || is_blank(c)) {
             end = i;
             break;
         }
         escaped = c == '\\' && !escaped;
     }
-    let rest = line[end..].trim_start();
-    let value = rest.strip_prefix(['=', ':']).unwrap_or(rest).trim_start();
+    let rest = line[end..].trim_start_matches(is_blank);
+    let value = rest.strip_prefix(['=', ':']).unwrap_or(rest).trim_start_matches(is_blank);
     (unescape(&line[..end]), unescape(value))
 }
 
@@ -191,16 +198,37 @@ fn unescape(text: &str) -> String {
             Some('n') => plain.push('\n'),
             Some('r') => plain.push('\r'),
             Some('f') => plain.push('\u{c}'),
-            Some('u') => {
-                let digits: String = chars.by_ref().take(4).collect();
-                let code = u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32);
-                plain.push(code.unwrap_or(char::REPLACEMENT_CHARACTER));
-            }
+            Some('u') => plain.push(unicode(&mut chars)),
             Some(other) => plain.push(other),
             None => {}
         }
     }
     plain
+}
+
+/// The character behind `\u`: four digits of UTF-16, eight in two escapes for those beyond 16 bits.
+fn unicode(chars: &mut Chars<'_>) -> char {
+    let unit = |chars: &mut Chars<'_>| {
+        let digits = chars.as_str().get(..4).filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        *chars = chars.as_str()[4..].chars();
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let Some(first) = unit(chars) else { return char::REPLACEMENT_CHARACTER };
+    if let Some(c) = char::from_u32(first.into()) {
+        return c;
+    }
+    let mut ahead = chars.clone();
+    if (ahead.next(), ahead.next()) != (Some('\\'), Some('u')) {
+        return char::REPLACEMENT_CHARACTER;
+    }
+    let second = unit(&mut ahead);
+    match second.and_then(|second| char::decode_utf16([first, second]).next()?.ok()) {
+        Some(c) => {
+            *chars = ahead;
+            c
+        }
+        None => char::REPLACEMENT_CHARACTER,
+    }
 }
 
 impl<'a> Setting<'a> {
@@ -237,6 +265,7 @@ impl<'a> Setting<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn f9_java_properties_format() {
@@ -248,6 +277,75 @@ mod tests {
         assert_eq!(properties.get("linger.ms"), Some("7"));
         assert_eq!(properties.get("group.id"), Some("a=bA"));
         assert_eq!(properties.get("acks"), Some(""));
+    }
+
+    #[test]
+    fn f9_values_as_java_writes_and_reads_them() {
+        let value = |text: &str| {
+            format!("client.id={text}").parse::<Properties>().unwrap().get("client.id").unwrap().to_owned()
+        };
+        for (text, expected) in [
+            ("a\\tb\\n", "a\tb\n"),
+            ("  a = b : c ", "a = b : c "),
+            ("\\\\", "\\"),
+            ("\\ud83d\\ude00!", "\u{1f600}!"),
+            ("\\ud83d!", "\u{fffd}!"),
+            ("\\ud83d\\u0041", "\u{fffd}A"),
+            ("\\u+041", "\u{fffd}+041"),
+            ("\\u00e", "\u{fffd}00e"),
+            ("\u{a0}x", "\u{a0}x"),
+            ("\\", ""),
+            ("a\\\r\n  b", "ab"),
+        ] {
+            assert_eq!(value(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn f9_an_error_names_the_setting() {
+        for text in ["=x", "client.ids=a", "CLIENT.ID=a", "client.id\\=a"] {
+            let error = text.parse::<Properties>().unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::Config, "{text}");
+        }
+        let setting = |value| Setting { name: "linger.ms", value };
+        for bad in ["", "x", "-1", "1.5", "18446744073709551616", "5 ms"] {
+            assert_eq!(setting(bad).milliseconds().unwrap_err().setting(), Some("linger.ms"), "{bad}");
+        }
+        assert_eq!(setting(" 5 ").milliseconds().unwrap(), Duration::from_millis(5));
+        assert!(setting("TRUE").boolean().unwrap() && !setting(" false").boolean().unwrap());
+        assert!(setting("yes").boolean().is_err());
+        let missing = Properties::from_file("/nonexistent/client.properties").unwrap_err();
+        assert!(missing.to_string().contains("/nonexistent/client.properties"), "{missing}");
+    }
+
+    fn escaped(value: &str) -> String {
+        value
+            .chars()
+            .map(|c| match c {
+                '\t' => "\\t".into(),
+                '\n' => "\\n".into(),
+                '\r' => "\\r".into(),
+                '\u{c}' => "\\f".into(),
+                ' ' | '=' | ':' | '#' | '!' | '\\' => format!("\\{c}"),
+                c if c.is_ascii() => c.into(),
+                c => c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>(),
+            })
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn f9_any_text_is_read_or_refused(text in r"(?s).{0,60}|([a-z.#!=: \\\n\r]|client\.id|\\u[0-9a-fx]{0,4}){0,20}") {
+            let _ = text.parse::<Properties>();
+            let _ = format!("client.id={text}").parse::<Properties>();
+        }
+
+        #[test]
+        fn f9_values_round_trip(value in r"(?s).{0,40}") {
+            let properties: Properties = format!("client.id={}\nlinger.ms=7", escaped(&value)).parse().unwrap();
+            prop_assert_eq!(properties.get("client.id"), Some(value.as_str()));
+            prop_assert_eq!(properties.get("linger.ms"), Some("7"));
+        }
     }
 
     #[test]
