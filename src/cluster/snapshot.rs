@@ -40,8 +40,6 @@ pub(crate) struct Partition {
     pub(crate) leader: Option<i32>,
     /// -1 if the broker is too old to say.
     pub(crate) leader_epoch: i32,
-    pub(crate) replicas: Vec<i32>,
-    pub(crate) in_sync_replicas: Vec<i32>,
 }
 
 /// Who leads a partition, as far as is known.
@@ -134,12 +132,7 @@ fn merge_topic(old: Option<&Topic>, answered: &MetadataResponseTopic, now: Insta
             // From a broker that lags behind: the leader it names has been replaced already.
             continue;
         }
-        *slot = Partition {
-            leader: Some(p.leader_id).filter(|id| *id >= 0),
-            leader_epoch: p.leader_epoch,
-            replicas: p.replica_nodes.clone(),
-            in_sync_replicas: p.isr_nodes.clone(),
-        };
+        *slot = Partition { leader: Some(p.leader_id).filter(|id| *id >= 0), leader_epoch: p.leader_epoch };
     }
     Topic { id: answered.topic_id, error: ErrorCode::NONE, partitions, unknown_since: None }
 }

@@ -62,7 +62,7 @@ struct InFlight {
 pub(crate) struct Connection {
     stream: Stream,
     peer: Peer,
-    versions: Arc<ApiVersions>,
+    versions: ApiVersions,
     client_id: Arc<str>,
     max_response_bytes: usize,
     next_correlation_id: i32,
@@ -106,7 +106,7 @@ impl Connection {
         Ok(Self {
             stream,
             peer: peer.clone(),
-            versions: Arc::new(ApiVersions::default()),
+            versions: ApiVersions::default(),
             client_id: config.client_id.clone(),
             max_response_bytes: config.max_response_bytes,
             next_correlation_id: 0,
@@ -131,7 +131,7 @@ impl Connection {
         }
         match ErrorCode(response.error_code) {
             ErrorCode::NONE => {
-                self.versions = Arc::new(ApiVersions::from_response(&response));
+                self.versions = ApiVersions::from_response(&response);
                 Ok(())
             }
             code => Err(Error::from_code(code, "the broker refused to say which versions it speaks")),
@@ -166,16 +166,12 @@ impl Connection {
         self.versions.pick::<R>().map_err(|error| self.named(error))
     }
 
-    /// What the broker speaks.
-    pub(crate) fn versions(&self) -> &Arc<ApiVersions> {
-        &self.versions
-    }
-
     pub(crate) fn peer(&self) -> &Peer {
         &self.peer
     }
 
     /// How many answers are outstanding.
+    #[cfg(test)]
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.len()
     }

@@ -9,15 +9,12 @@ use std::collections::HashMap;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ApiVersions {
     ranges: HashMap<i16, (i16, i16)>,
-    /// Finalized features, such as `transaction.version`.
-    features: HashMap<String, i16>,
 }
 
 impl ApiVersions {
     pub(crate) fn from_response(response: &ApiVersionsResponse) -> Self {
         let ranges = response.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect();
-        let features = response.finalized_features.iter().map(|f| (f.name.clone(), f.max_version_level)).collect();
-        Self { ranges, features }
+        Self { ranges }
     }
 
     /// The version to use for `R`, or an error that names the API and both ranges.
@@ -38,15 +35,5 @@ impl ApiVersions {
             ));
         }
         Ok(version)
-    }
-
-    /// The highest version of the API that the broker knows; `None` if it does not know the API.
-    pub(crate) fn highest(&self, key: i16) -> Option<i16> {
-        self.ranges.get(&key).map(|range| range.1)
-    }
-
-    /// The finalized level of a feature; 0 if the cluster does not have it.
-    pub(crate) fn feature(&self, name: &str) -> i16 {
-        self.features.get(name).copied().unwrap_or(0)
     }
 }
