@@ -7,4 +7,5 @@
 mod support;
 
 mod faulty_network;
+mod producing;
 mod versions;
