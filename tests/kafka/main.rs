@@ -6,6 +6,8 @@
 #[macro_use]
 mod support;
 
+mod broker_faults;
 mod faulty_network;
+mod history;
 mod producing;
 mod versions;
