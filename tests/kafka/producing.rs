@@ -246,3 +246,33 @@ fn compare(tools: &Tools, topic: &str, sent: &[Sample], with_headers: bool) {
     }
     assert_eq!(read.len(), sent.len());
 }
+
+#[test]
+fn p13_kafka_4_3_0_many_threads_send_synchronously() {
+    require_kafka!();
+    const THREADS: usize = 16;
+    const EACH: usize = 50;
+    let cluster = Cluster::shared(Version::V4_3_0);
+    let topic = unique("p13");
+    cluster.create_topic(&topic, 2);
+    let client = Client::connect(&cluster.bootstrap()).expect("a client");
+    let producer = SyncProducer::builder(&client).build_sync().expect("a producer");
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (producer, topic) = (&producer, &topic);
+            scope.spawn(move || {
+                let partition = i32::from(thread % 2 == 0);
+                let mut last = -1;
+                for _ in 0..EACH {
+                    let start = std::time::Instant::now();
+                    let record = ProducerRecord::new(topic).partition(partition).value("x");
+                    let written = producer.send(&record).expect("a send");
+                    assert!(written.offset() > Some(last), "{written:?} after {last}");
+                    last = written.offset().expect("an offset");
+                    assert!(start.elapsed() < Duration::from_secs(5), "a send took {:?}", start.elapsed());
+                }
+            });
+        }
+    });
+    producer.close(LIMIT).expect("closed");
+}
