@@ -27,8 +27,12 @@ pub(crate) struct Sent {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
-    Written { partition: i32, offset: Option<i64> },
+    Written {
+        partition: i32,
+        offset: Option<i64>,
+    },
     NotPersisted(String),
+    #[expect(dead_code, reason = "a failed assertion shows it")]
     PossiblyPersisted(String),
 }
 
