@@ -1,15 +1,20 @@
 //! Administration: one method per operation, one result per entity.
 
+#[cfg(test)]
+mod tests;
 mod topics;
 
 pub use topics::NewTopic;
 
-use crate::cluster::{Client, Core};
+use crate::cluster::{Client, Core, Snapshot};
 use crate::net::Deadline;
 use crate::protocol::Request;
-use crate::{Error, ErrorCode, ErrorKind, Result};
+use crate::{Error, ErrorCode, Result};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How long to wait for metadata that may name another controller.
+const NEWER_METADATA: Duration = Duration::from_secs(1);
 
 /// The results of an operation on several entities: the entity's name and what became of it, in the order of the call.
 pub type Results<T = ()> = Vec<(String, Result<T>)>;
@@ -78,15 +83,17 @@ impl Admin {
                 },
                 Err(error) => error,
             };
-            if !error.is_retriable() && error.kind() != ErrorKind::Protocol {
+            if !error.is_retriable() {
                 return Err(error);
             }
             log::debug!("{}: {error}; trying again", R::NAME);
-            core.refresh_since(generation);
             let pause = backoff.next(fastrand::f64);
             if deadline.remaining() <= pause || core.interrupt().wait(pause) {
                 return Err(error);
             }
+            // The metadata at hand would lead to the same place. If there is no newer one soon, try even so.
+            let newer = |snapshot: &Snapshot| Ok((snapshot.generation > generation).then_some(()));
+            let _ = core.wait_for(deadline.within(NEWER_METADATA), core.interrupt(), "newer metadata", newer);
         }
     }
 
@@ -101,6 +108,13 @@ enum Judged<T> {
     Done(T),
     /// Something in it may succeed with another try.
     Again(Error),
+}
+
+/// Whether the same request may succeed for an entity a moment later, maybe at another controller. Most codes that
+/// Kafka calls retriable are an answer here: a topic to be deleted that is unknown is not waited for. After
+/// REQUEST_TIMED_OUT the controller goes on by itself, and a second try would find its work in the way.
+fn passes(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::NOT_CONTROLLER | ErrorCode::THROTTLING_QUOTA_EXCEEDED)
 }
 
 /// The error for an entity's code, with the broker's own words if it has any.

@@ -1,12 +1,13 @@
 //! Topics: create and delete.
 
-use super::{Admin, Judged, Results, entity_error};
+use super::{Admin, Judged, Results, entity_error, passes};
 use crate::net::Deadline;
 use crate::protocol::messages::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
 };
 use crate::protocol::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 use crate::{Error, ErrorCode, ErrorKind, Result};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -67,10 +68,15 @@ impl NewTopic {
     }
 
     fn creatable(&self, version: i16) -> Result<CreatableTopic> {
-        let defaults = self.partitions == -1 || self.replication_factor == -1;
-        if version < BROKER_DEFAULTS && defaults && self.assignments.is_empty() {
+        let missing = match (self.partitions, self.replication_factor) {
+            (-1, _) => Some("num.partitions"),
+            (_, -1) => Some("default.replication.factor"),
+            _ => None,
+        };
+        if let Some(setting) = missing.filter(|_| version < BROKER_DEFAULTS && self.assignments.is_empty()) {
             let message = "the broker is too old to choose the number of partitions or replicas: give both";
-            return Err(Error::new(ErrorKind::Unsupported, message).with_topic(self.name.as_str()));
+            let error = Error::new(ErrorKind::Unsupported, message).with_setting(setting);
+            return Err(error.with_topic(self.name.as_str()));
         }
         let assignment = |(partition, brokers): (&i32, &Vec<i32>)| CreatableReplicaAssignment {
             partition_index: *partition,
@@ -92,14 +98,13 @@ impl Admin {
     /// Creates topics. RPC CreateTopics, brokers from 1.0 on.
     ///
     /// Blocks until the controller has created them; brokers learn of them a moment later. The outer error is one of the
-    /// whole call; each topic has its own, such as TOPIC_ALREADY_EXISTS.
+    /// whole call; each topic has its own, such as TOPIC_ALREADY_EXISTS. That one may also mean that an earlier try of
+    /// this very call did it: a connection that breaks before the answer came is a reason to try again.
     pub fn create_topics(&self, topics: &[NewTopic]) -> Result<Results> {
         let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
         let deadline = Deadline::after(self.timeout);
         let mut outcomes = Outcomes::new(&names)?;
-        let timeout_ms = milliseconds(self.timeout);
-        let pending = outcomes.pending.clone();
-        let waiting = std::cell::RefCell::new(pending);
+        let waiting = RefCell::new(outcomes.pending.clone());
         let called = self.on_controller::<CreateTopicsRequest, ()>(
             deadline,
             |version| {
@@ -107,7 +112,7 @@ impl Admin {
                 let chosen = topics.iter().filter(|topic| left.contains(&topic.name));
                 Ok(CreateTopicsRequest {
                     topics: chosen.map(|topic| topic.creatable(version)).collect::<Result<_>>()?,
-                    timeout_ms,
+                    timeout_ms: milliseconds(deadline.remaining()),
                     validate_only: false,
                 })
             },
@@ -128,12 +133,12 @@ impl Admin {
     pub fn delete_topics(&self, topics: &[&str]) -> Result<Results> {
         let deadline = Deadline::after(self.timeout);
         let mut outcomes = Outcomes::new(topics)?;
-        let timeout_ms = milliseconds(self.timeout);
-        let waiting = std::cell::RefCell::new(outcomes.pending.clone());
+        let waiting = RefCell::new(outcomes.pending.clone());
         let called = self.on_controller::<DeleteTopicsRequest, ()>(
             deadline,
             |version| {
                 let left = waiting.borrow().clone();
+                let timeout_ms = milliseconds(deadline.remaining());
                 let mut request = DeleteTopicsRequest { timeout_ms, ..Default::default() };
                 if version >= TOPIC_STATES {
                     let state = |name| DeleteTopicState { name: Some(name), topic_id: [0; 16] };
@@ -176,15 +181,17 @@ impl Outcomes {
     /// Takes the answers for pending topics; those with an error that may pass stay pending.
     fn take(&mut self, answers: impl Iterator<Item = (String, ErrorCode, Option<String>)>, failed: &str) -> Judged<()> {
         let mut again = None;
-        for (name, code, words) in answers.filter(|(name, ..)| self.names.contains(name)) {
+        for (name, code, words) in answers {
+            // One that was not asked for, or twice.
+            if !self.pending.contains(&name) {
+                continue;
+            }
             let outcome = match code {
                 ErrorCode::NONE => Ok(()),
                 code => Err(entity_error(code, words.as_deref(), failed).with_topic(name.as_str())),
             };
-            // After a time-out the controller goes on by itself, and a second try would find its work in the way.
-            let passes = code.is_retriable() && code != ErrorCode::REQUEST_TIMED_OUT;
             if let Err(error) = &outcome
-                && passes
+                && passes(code)
             {
                 again = Some(error.clone());
             } else {
