@@ -7,6 +7,7 @@
 mod support;
 
 mod broker_faults;
+mod consuming;
 mod faulty_network;
 mod history;
 mod producing;

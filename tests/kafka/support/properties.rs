@@ -76,6 +76,9 @@ pub(crate) fn server(
         "num.io.threads=2".to_owned(),
         "log.segment.bytes=104857600".to_owned(),
         "log.cleaner.dedupe.buffer.size=16777216".to_owned(),
+        "log.cleaner.backoff.ms=200".to_owned(),
+        // Tests write records of long ago.
+        "log.retention.ms=-1".to_owned(),
     ]);
     // The last line of a key counts.
     let id = id.to_string();

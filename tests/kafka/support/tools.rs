@@ -61,6 +61,13 @@ impl Tools {
         self.run("verifiable-producer", arguments).success()
     }
 
+    /// `java/Writer.java` with these steps, which must succeed.
+    #[track_caller]
+    pub(crate) fn write(&self, topic: &str, steps: &[&str]) -> Output {
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kafka/java/Writer.java");
+        self.run(source, &[&[self.bootstrap.as_str(), topic], steps].concat()).success()
+    }
+
     /// `kafka-verifiable-consumer` in the background, as it only ends on a signal; one JSON object a line.
     pub(crate) fn verifiable_consumer(&self, arguments: &[&str]) -> Process {
         self.spawn("verifiable-consumer", arguments)
