@@ -169,7 +169,7 @@ impl Budget {
     }
 
     #[cfg(test)]
-    fn used(&self) -> usize {
+    pub(super) fn used(&self) -> usize {
         self.lock().used
     }
 }

@@ -19,6 +19,8 @@ mod sender;
 mod sequence;
 mod shared;
 mod sync_producer;
+#[cfg(test)]
+mod tests;
 
 pub use builder::{Acks, ProducerBuilder};
 pub use delivery::{Delivery, RecordMetadata, SendError};

@@ -16,6 +16,11 @@ impl ProducerIds {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[cfg(test)]
+    pub(super) fn of(id: ProducerId) -> Self {
+        Self(Mutex::new(Some(id)))
+    }
+
     pub(super) fn current(&self) -> Option<ProducerId> {
         *self.lock()
     }

@@ -1,0 +1,3 @@
+//! Tests of the producer as a whole; those of single parts stand beside them.
+
+mod model;
