@@ -169,6 +169,11 @@ impl Budget {
     }
 
     #[cfg(test)]
+    pub(super) fn has_waiters(&self) -> bool {
+        !self.lock().waiters.is_empty()
+    }
+
+    #[cfg(test)]
     pub(super) fn used(&self) -> usize {
         self.lock().used
     }

@@ -103,7 +103,7 @@ impl Producer {
         self.close_impl(timeout)
     }
 
-    fn close_impl(&self, timeout: Duration) -> Result<()> {
+    pub(super) fn close_impl(&self, timeout: Duration) -> Result<()> {
         let Some(router) = self.router.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
         self.shared.closing.store(true, Ordering::SeqCst);
         self.shared.budget.close();

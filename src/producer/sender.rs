@@ -560,8 +560,10 @@ impl Sender {
             Outcome::Rejected { records, error } => Outcome::Rejected { records, error: named(&partition, error) },
             other => other,
         };
-        batch.outcome.resolve(outcome);
-        shared.recycle(batch.sealed);
+        let Batch { sealed, outcome: shared_outcome, .. } = batch;
+        // First the memory: who has waited for the outcome finds it free.
+        shared.recycle(sealed);
+        shared_outcome.resolve(outcome);
         self.schedule(shared, &partition);
     }
 

@@ -366,7 +366,7 @@ fn run(seed: u64, idempotent: bool) -> [usize; 3] {
 
 fn many(idempotent: bool) {
     let first = std::env::var("SARAMEYA_SEED").ok().and_then(|seed| seed.parse().ok());
-    let (first, count) = first.map_or((0, 1500), |seed| (seed, 1));
+    let (first, count) = first.map_or((0, 800), |seed| (seed, 1));
     let mut total = [0; 3];
     for seed in first..first + count {
         let outcome = std::panic::catch_unwind(|| run(seed, idempotent));
@@ -374,7 +374,7 @@ fn many(idempotent: bool) {
         total.iter_mut().zip(outcomes).for_each(|(sum, n)| *sum += n);
     }
     println!("written, refused, unknown: {total:?}");
-    assert!(count == 1 || total.iter().all(|n| *n > 1000), "every kind of outcome was there: {total:?}");
+    assert!(count == 1 || total.iter().all(|n| *n > 500), "every kind of outcome was there: {total:?}");
 }
 
 #[test]

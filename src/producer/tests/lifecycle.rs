@@ -1,0 +1,265 @@
+//! Many threads, moving leaders, flush, close, threads that die.
+
+use super::cluster::{Act, Cluster};
+use crate::{
+    Delivery, Error, ErrorCode, ErrorKind, Partitioner, Producer, ProducerBuilder, ProducerRecord, SendError,
+    SyncProducer,
+};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+const MS: Duration = Duration::from_millis(1);
+const ONE_RECORD: usize = 70;
+
+fn record(value: &str) -> ProducerRecord<'_> {
+    ProducerRecord::new("t").partition(0).value(value)
+}
+
+fn builder(cluster: &Cluster) -> ProducerBuilder {
+    Producer::builder(&cluster.client()).linger(Duration::ZERO)
+}
+
+fn kind_of_failure(delivery: &Delivery) -> (ErrorKind, bool) {
+    match delivery.poll() {
+        Some(Err(error)) => (error.error().kind(), error.is_possibly_persisted()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn t6_until_the_first_acknowledgement_one_batch_is_in_flight() {
+    // A broker that knows nothing of a producer takes whatever comes first as its first: were the second batch on its
+    // way while the first is refused, the first could never be written.
+    let cluster = Cluster::new(1, 1, |request, _| {
+        std::thread::sleep(30 * MS);
+        if request.nth == 0 { Act::Refuse(ErrorCode::NOT_LEADER_OR_FOLLOWER) } else { Act::Write }
+    });
+    let producer = builder(&cluster).batch_size(ONE_RECORD).build().unwrap();
+    let deliveries: Vec<_> = (0..6).map(|i| producer.send(&record(&i.to_string())).unwrap()).collect();
+    producer.flush(Duration::from_secs(5)).unwrap();
+    let offsets: Vec<_> = deliveries.iter().map(|d| d.wait().unwrap().offset().unwrap()).collect();
+    assert_eq!(offsets, [0, 1, 2, 3, 4, 5]);
+    let sequences: Vec<_> = cluster.batches().iter().map(|batch| batch.sequence).collect();
+    assert_eq!(sequences, [0, 0, 1, 2, 3, 4, 5], "the first again before any other");
+}
+
+#[test]
+fn b3_a_moved_leader_is_followed_at_once_in_order_and_without_duplicates() {
+    for metadata_first in [true, false] {
+        let cluster = Arc::new(Cluster::new(2, 1, move |request, leader| match (request.nth, request.node) {
+            (3, 1) => {
+                leader.leader(2);
+                // Time enough for a refresh that another topic asks for, while this answer is outstanding.
+                std::thread::sleep(if metadata_first { 150 * MS } else { MS });
+                Act::Refuse(ErrorCode::NOT_LEADER_OR_FOLLOWER)
+            }
+            (4.., 1) => Act::Refuse(ErrorCode::NOT_LEADER_OR_FOLLOWER),
+            _ => Act::Write,
+        }));
+        let client = cluster.client();
+        let producer = Producer::builder(&client).linger(Duration::ZERO).batch_size(ONE_RECORD).build().unwrap();
+        let start = Instant::now();
+        let deliveries: Vec<_> = (0..20)
+            .map(|i| {
+                if i < 3 {
+                    producer.send(&record(&i.to_string())).inspect(|delivery| _ = delivery.wait()).unwrap()
+                } else {
+                    producer.send(&record(&i.to_string())).unwrap()
+                }
+            })
+            .collect();
+        if metadata_first {
+            cluster.wait_for_requests(4);
+            client.partition_count("another").unwrap();
+        }
+        let offsets: Vec<_> = deliveries.iter().map(|d| d.wait().unwrap().offset().unwrap()).collect();
+        assert_eq!(offsets, (0..20).collect::<Vec<_>>());
+        assert!(start.elapsed() < 1000 * MS, "{:?}", start.elapsed());
+        assert_eq!(cluster.requests().last().unwrap().node, 2);
+    }
+}
+
+#[test]
+fn p13_many_threads_on_one_synchronous_producer_keep_their_order_and_none_starves() {
+    let cluster = Cluster::new(1, 2, |request, _| {
+        if request.nth % 10 == 9 {
+            std::thread::sleep(3 * MS);
+        }
+        if request.nth % 50 == 49 { Act::WriteAndClose } else { Act::Write }
+    });
+    let producer = SyncProducer::builder(&cluster.client()).build_sync().unwrap();
+    let slowest = Mutex::new(Duration::ZERO);
+    std::thread::scope(|scope| {
+        for thread in 0..16 {
+            let (producer, slowest) = (&producer, &slowest);
+            scope.spawn(move || {
+                for i in 0..40 {
+                    let value = format!("{thread} {i}");
+                    let start = Instant::now();
+                    producer.send(&ProducerRecord::new("t").partition(thread % 2).value(&value)).unwrap();
+                    let mut slowest = slowest.lock().unwrap();
+                    *slowest = slowest.max(start.elapsed());
+                }
+            });
+        }
+    });
+    let slowest = slowest.into_inner().unwrap();
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    for thread in 0..16 {
+        let prefix = format!("{thread} ");
+        let log = cluster.log("t", thread % 2);
+        let own: Vec<&str> = log.iter().filter_map(|value| value.strip_prefix(&prefix)).collect();
+        assert_eq!(own, (0..40).map(|i| i.to_string()).collect::<Vec<_>>());
+    }
+}
+
+/// A caller that sends by itself must not keep what others have for itself, nor leave it behind.
+#[test]
+fn a_lone_caller_hands_over_what_others_have_to_send() {
+    let cluster = Cluster::new(1, 4, |_, _| {
+        std::thread::sleep(2 * MS);
+        Act::Write
+    });
+    let client = cluster.client();
+    let producer = SyncProducer::builder(&client).build_sync().unwrap();
+    producer.send(&record("first")).unwrap();
+    std::thread::scope(|scope| {
+        for partition in 0..4 {
+            let producer = &producer;
+            scope.spawn(move || {
+                for i in 0..25 {
+                    let start = Instant::now();
+                    let value = i.to_string();
+                    producer.send(&ProducerRecord::new("t").partition(partition).value(&value)).unwrap();
+                    assert!(start.elapsed() < 1000 * MS, "{:?}", start.elapsed());
+                    // So that now one, now several are at it.
+                    std::thread::sleep(Duration::from_micros(fastrand::u64(0..4000)));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn p15_flush_ends_linger_and_waits_for_all() {
+    let cluster = Cluster::new(1, 3, |_, _| Act::Write);
+    let producer = builder(&cluster).linger(Duration::from_secs(20)).build().unwrap();
+    let send = |i: i32| producer.send(&ProducerRecord::new("t").partition(i % 3).value(&i.to_string())).unwrap();
+    let deliveries: Vec<_> = (0..30).map(send).collect();
+    assert!(deliveries.iter().all(|delivery| delivery.poll().is_none()));
+    let start = Instant::now();
+    producer.flush(Duration::from_secs(5)).unwrap();
+    assert!(start.elapsed() < 1000 * MS);
+    assert!(deliveries.iter().all(|delivery| matches!(delivery.poll(), Some(Ok(_)))));
+}
+
+#[test]
+fn p15_close_is_bounded_and_says_what_is_known_of_each_record() {
+    let cluster = Cluster::new(1, 1, |_, _| Act::Silence);
+    let producer = builder(&cluster).batch_size(ONE_RECORD).build().unwrap();
+    let deliveries: Vec<_> = (0..3).map(|i| producer.send(&record(&i.to_string())).unwrap()).collect();
+    cluster.wait_for_requests(1);
+    let start = Instant::now();
+    assert_eq!(producer.flush(50 * MS).unwrap_err().kind(), ErrorKind::Timeout);
+    let shared = producer.shared().clone();
+    assert_eq!(producer.close(100 * MS).unwrap_err().kind(), ErrorKind::Timeout);
+    assert!(start.elapsed() < 600 * MS, "{:?}", start.elapsed());
+    let failures: Vec<_> = deliveries.iter().map(kind_of_failure).collect();
+    let closed = ErrorKind::Closed;
+    assert_eq!(failures, [(closed, true), (closed, false), (closed, false)]);
+    assert!(shared.senders().iter().all(|sender| sender.is_retired()), "threads have ended");
+}
+
+#[test]
+fn p15_close_while_others_send_leaves_nobody_waiting() {
+    let cluster = Cluster::new(1, 1, |_, _| Act::Write);
+    let client = cluster.client();
+    for _ in 0..20 {
+        let producer = Arc::new(Producer::builder(&client).linger(Duration::ZERO).build().unwrap());
+        producer.send(&record("first")).unwrap().wait().unwrap();
+        let started = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                let (producer, started) = (&producer, &started);
+                scope.spawn(move || {
+                    loop {
+                        started.fetch_add(1, Ordering::Relaxed);
+                        match producer.send(&record("more")) {
+                            Ok(delivery) => {
+                                let outcome = delivery.wait_timeout(Duration::from_secs(5));
+                                let Some(Ok(_)) = outcome else {
+                                    let Some(Err(error)) = outcome else { panic!("never resolved") };
+                                    assert_eq!(error.error().kind(), ErrorKind::Closed);
+                                    continue;
+                                };
+                            }
+                            Err(error) => {
+                                assert_eq!(error.error().kind(), ErrorKind::Closed);
+                                break;
+                            }
+                        }
+                    }
+                });
+            }
+            while started.load(Ordering::Relaxed) < 10 {
+                std::thread::yield_now();
+            }
+            producer.close_impl(Duration::from_secs(5)).unwrap();
+        });
+    }
+}
+
+struct Moody;
+
+impl Partitioner for Moody {
+    fn partition(&self, record: &ProducerRecord<'_>, partitions: usize) -> Option<usize> {
+        match record.value {
+            Some(b"panic") => panic!("on purpose"),
+            Some(b"beyond") => Some(partitions),
+            _ => Some(0),
+        }
+    }
+}
+
+#[test]
+fn p17_a_partitioner_that_fails_costs_only_that_send() {
+    let cluster = Cluster::new(1, 2, |_, _| Act::Write);
+    let producer = SyncProducer::builder(&cluster.client()).partitioner(Moody).build_sync().unwrap();
+    for value in ["good", "panic", "beyond", "good"] {
+        let outcome = producer.send(&ProducerRecord::new("t").value(value));
+        match (value, outcome) {
+            ("good", Ok(_)) => {}
+            ("good", Err(error)) => panic!("{error}"),
+            (_, Err(SendError::NotPersisted(error))) => assert_eq!(error.kind(), ErrorKind::InvalidArgument),
+            (_, outcome) => panic!("{outcome:?}"),
+        }
+    }
+    assert_eq!(cluster.log("t", 0), ["good", "good"]);
+}
+
+#[test]
+fn x11_what_ends_the_producer_is_told_to_all_who_wait_and_all_who_come() {
+    let cluster = Cluster::new(1, 1, |_, _| Act::Silence);
+    let producer = builder(&cluster).batch_size(1000).max_request_size(1000).buffer_memory(2000).build().unwrap();
+    let value = "x".repeat(900);
+    let delivery = producer.send(&record(&value)).unwrap();
+    cluster.wait_for_requests(1);
+    let queued = producer.send(&record(&value)).unwrap();
+    std::thread::scope(|scope| {
+        let blocked = scope.spawn(|| producer.send(&record(&value)));
+        while !producer.shared().budget.has_waiters() {
+            std::thread::yield_now();
+        }
+        let start = Instant::now();
+        producer.shared().fail_all(&Error::new(ErrorKind::Thread, "kafka-produce-1 panicked"));
+        let error = blocked.join().unwrap().unwrap_err();
+        assert_eq!(error.error().kind(), ErrorKind::Thread, "{error}");
+        assert!(start.elapsed() < 500 * MS);
+    });
+    assert_eq!(kind_of_failure(&delivery), (ErrorKind::Thread, true));
+    assert_eq!(kind_of_failure(&queued), (ErrorKind::Thread, false));
+    let error = producer.send(&record("late")).unwrap_err();
+    assert!(!error.is_possibly_persisted() && error.error().kind() == ErrorKind::Thread, "{error}");
+    producer.close(Duration::from_secs(5)).unwrap();
+}
