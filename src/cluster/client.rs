@@ -6,13 +6,12 @@ use super::metadata::{Metadata, Refresher};
 use super::pace::Pace;
 use super::snapshot::Snapshot;
 use crate::net::{Connection, Deadline, Interrupt, Peer};
-use crate::protocol::Request;
 use crate::{Error, ErrorKind, Result};
 use crossbeam_channel::Receiver;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A connection to a Kafka cluster: brokers, metadata, versions. Cheap to clone; all clones are the same client.
 ///
@@ -315,17 +314,6 @@ impl Core {
         }
         self.refresh_since(snapshot.generation);
         Err(last.unwrap_or_else(|| Error::new(ErrorKind::Network, "no broker is known")))
-    }
-
-    /// One call to one node over a pooled connection.
-    pub(crate) fn call<R: Request>(
-        &self,
-        node_id: i32,
-        request: &R,
-        interrupt: &Interrupt,
-        deadline: Deadline,
-    ) -> Result<R::Response> {
-        self.with_node(node_id, interrupt, deadline, |connection| connection.call(request, deadline))
     }
 
     /// The client's own interrupt, for calls on a user's thread.

@@ -408,7 +408,11 @@ fn a_pooled_connection_is_used_again_and_replaced_once_it_is_dead() {
     let client = connect(&[&seed.address()]);
     let core = client.core();
     let request = MetadataRequest { topics: Some(Vec::new()), ..Default::default() };
-    let call = || core.call(1, &request, core.interrupt(), Deadline::after(LONG));
+    let call = || {
+        core.with_node(1, core.interrupt(), Deadline::after(LONG), |connection| {
+            connection.call(&request, Deadline::after(LONG))
+        })
+    };
     call().unwrap();
     call().unwrap();
     assert_eq!(node.connections(), 1);
@@ -425,10 +429,10 @@ fn a_pooled_connection_that_dies_in_use_is_replaced() {
     // Each connection serves one request and ends at the second.
     let node = Scripted::new(move |session| {
         session.handshake(APIS);
-        if let Some(asked) = session.request() {
-            if let Reply::Bytes(bytes) = served.reply(&asked) {
-                session.write(&bytes);
-            }
+        if let Some(asked) = session.request()
+            && let Reply::Bytes(bytes) = served.reply(&asked)
+        {
+            session.write(&bytes);
         }
         session.request();
     });
@@ -437,7 +441,10 @@ fn a_pooled_connection_that_dies_in_use_is_replaced() {
     let core = client.core();
     let request = MetadataRequest { topics: Some(Vec::new()), ..Default::default() };
     for _ in 0..3 {
-        core.call(1, &request, core.interrupt(), Deadline::after(LONG)).unwrap();
+        core.with_node(1, core.interrupt(), Deadline::after(LONG), |connection| {
+            connection.call(&request, Deadline::after(LONG))
+        })
+        .unwrap();
     }
     assert_eq!(node.connections(), 3);
 }

@@ -102,16 +102,6 @@ impl ConsumerCore {
         streams
     }
 
-    /// Stops reading a partition: its stream ends. Dropping the stream does the same.
-    pub(crate) fn remove(&self, topic: &Arc<str>, partition: i32) {
-        let mut registry = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = registry.remove(&(topic.clone(), partition)).and_then(|state| state.upgrade());
-        drop(registry);
-        if let Some(state) = state {
-            state.end();
-        }
-    }
-
     /// Ends all streams and threads; waits for the threads, at most until the deadline.
     pub(crate) fn close(mut self, deadline: Deadline) -> Result<()> {
         self.end(deadline)

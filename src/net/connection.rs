@@ -142,7 +142,6 @@ impl Connection {
         let request = ApiVersionsRequest {
             client_software_name: env!("CARGO_PKG_NAME").into(),
             client_software_version: env!("CARGO_PKG_VERSION").into(),
-            ..Default::default()
         };
         self.send_version(&request, version, true, deadline)?;
         let mut body = self.receive_body(ApiVersionsRequest::KEY, deadline)?;

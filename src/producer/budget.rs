@@ -71,13 +71,13 @@ impl Budget {
         if !state.waiters.is_empty() {
             return None;
         }
-        if let Some(at) = state.spare.iter().rposition(|buffer| buffer.capacity() >= bytes) {
-            if state.used + state.spare[at].capacity() <= self.total {
-                let buffer = state.spare.swap_remove(at);
-                state.spare_bytes -= buffer.capacity();
-                state.used += buffer.capacity();
-                return Some(buffer);
-            }
+        if let Some(at) = state.spare.iter().rposition(|buffer| buffer.capacity() >= bytes)
+            && state.used + state.spare[at].capacity() <= self.total
+        {
+            let buffer = state.spare.swap_remove(at);
+            state.spare_bytes -= buffer.capacity();
+            state.used += buffer.capacity();
+            return Some(buffer);
         }
         if state.used + bytes > self.total {
             return None;

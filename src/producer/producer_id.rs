@@ -53,7 +53,6 @@ impl ProducerIds {
             transaction_timeout_ms: i32::MAX,
             producer_id: -1,
             producer_epoch: -1,
-            ..Default::default()
         };
         let response =
             core.with_any(interrupt, deadline, |connection, deadline| connection.call(&request, deadline))?;

@@ -412,14 +412,12 @@ impl World {
                 process.stopped_until = Some(until);
                 process.unaware = true;
             }
-            9 => {
-                if process.close_by.is_none() && process.stopped_until.is_none_or(|until| until <= self.now) {
-                    let by = self.now + STOP;
-                    process.close_by = Some(by);
-                    process.stopped_until = None;
-                    process.membership.stop(self.now, by);
-                    self.drive(member);
-                }
+            9 if process.close_by.is_none() && process.stopped_until.is_none_or(|until| until <= self.now) => {
+                let by = self.now + STOP;
+                process.close_by = Some(by);
+                process.stopped_until = None;
+                process.membership.stop(self.now, by);
+                self.drive(member);
             }
             10 if count < 6 => self.start_process(),
             11 => {
