@@ -9,6 +9,7 @@ mod support;
 mod broker_faults;
 mod consuming;
 mod faulty_network;
+mod groups;
 mod history;
 mod producing;
 mod versions;

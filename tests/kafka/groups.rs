@@ -1,0 +1,148 @@
+//! Consumer groups of our members, and of ours with Java's, on real Kafka.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::support::examples;
+use crate::support::kafka::{Cluster, Version};
+use crate::support::process::{Process, input_file};
+use crate::support::{unique, wait_until};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+#[test]
+fn group_walk_kafka_1_0_2_two_members_share_and_one_takes_over() {
+    require_kafka!();
+    two_members_share_and_one_takes_over(Version::V1_0_2);
+}
+
+#[test]
+fn group_walk_kafka_2_5_1_two_members_share_and_one_takes_over() {
+    require_kafka!();
+    two_members_share_and_one_takes_over(Version::V2_5_1);
+}
+
+#[test]
+fn group_walk_kafka_4_3_0_two_members_share_and_one_takes_over() {
+    require_kafka!();
+    two_members_share_and_one_takes_over(Version::V4_3_0);
+}
+
+/// What a user tries first, with the example programs; Kafka's own tool says what the group has stored.
+fn two_members_share_and_one_takes_over(version: Version) {
+    const CLIENT_ID: &str = "walker";
+    let cluster = Cluster::shared(version);
+    let (topic, group) = (unique("walk"), unique("walkers"));
+    cluster.create_topic(&topic, 3);
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = format!("client.id={CLIENT_ID}\nauto.commit.interval.ms=200\nheartbeat.interval.ms=300\n");
+    let config = input_file(folder.path(), &config).display().to_string();
+    let member = || {
+        let (bootstrap, config) = (cluster.bootstrap(), config.as_str());
+        let connection = ["--bootstrap-server", &bootstrap, "--command-config", config];
+        let what = ["--topic", &topic, "--group", &group, "--from-beginning"];
+        examples::spawn("consumer_auto_commit", &[connection.as_slice(), &what].concat())
+    };
+
+    let mut sent = 0;
+    for acks in ["0", "1", "all"] {
+        let offset = send(cluster, &topic, "key", &sent.to_string(), acks);
+        assert_eq!(offset, if acks == "0" { -1 } else { sent });
+        sent += 1;
+    }
+    let mut first = member();
+    wait_until("the first member owns all partitions", LIMIT, || owned(&first) == [0, 1, 2].into());
+    let second = member();
+    wait_until("the members share the partitions", LIMIT, || {
+        let (first, second) = (owned(&first), owned(&second));
+        !first.is_empty() && !second.is_empty() && first.is_disjoint(&second) && first.len() + second.len() == 3
+    });
+    // These keys go to all three partitions.
+    for key in ["a", "b", "c", "d", "e", "f"] {
+        send(cluster, &topic, key, &sent.to_string(), "all");
+        sent += 1;
+    }
+    let seen = |members: &[&Process]| -> Vec<i64> {
+        let mut values: Vec<i64> = members.iter().flat_map(|each| values(each)).collect();
+        values.sort_unstable();
+        values
+    };
+    let all = |sent: i64| (0..sent).collect::<Vec<_>>();
+    wait_until("both together have all", LIMIT, || seen(&[&first, &second]).len() >= 9);
+    assert_eq!(seen(&[&first, &second]), all(sent), "each once");
+    let owners = |members: &[&Process]| -> BTreeMap<i32, String> {
+        members.iter().flat_map(|each| owned(each).into_iter().map(|p| (p, member_id(each)))).collect()
+    };
+    assert_described(cluster, &group, &owners(&[&first, &second]), sent, CLIENT_ID);
+
+    assert!(first.terminate(LIMIT).success());
+    wait_until("the second member takes over", LIMIT, || owned(&second) == [0, 1, 2].into());
+    for key in ["a", "b", "c", "d", "e", "f"] {
+        send(cluster, &topic, key, &sent.to_string(), "1");
+        sent += 1;
+    }
+    wait_until("the second member has the rest", LIMIT, || seen(&[&first, &second]).len() >= 15);
+    assert_eq!(seen(&[&first, &second]), all(sent), "each once");
+    assert_described(cluster, &group, &owners(&[&second]), sent, CLIENT_ID);
+}
+
+/// Sends one record with the example program; returns its offset as printed.
+fn send(cluster: &Cluster, topic: &str, key: &str, value: &str, acks: &str) -> i64 {
+    let bootstrap = cluster.bootstrap();
+    let arguments = ["--bootstrap-server", &bootstrap, "--topic", topic, "--key", key, "--value", value];
+    let sent = examples::spawn("sync_producer", &[arguments.as_slice(), &["--acks", acks]].concat());
+    let sent = sent.finish(LIMIT).success();
+    let place = sent.stdout.trim_end().strip_prefix("produce ").and_then(|place| place.split_once('/'));
+    place.expect("produce PARTITION/OFFSET").1.parse().expect("an offset")
+}
+
+/// Waits until the tool shows that the group has committed all `total` records, then checks who owns what.
+fn assert_described(cluster: &Cluster, group: &str, owners: &BTreeMap<i32, String>, total: i64, client_id: &str) {
+    let mut rows = Vec::new();
+    wait_until("all is committed", LIMIT, || {
+        rows = describe(cluster, group);
+        rows.iter().filter_map(|row| row["CURRENT-OFFSET"].parse::<i64>().ok()).sum::<i64>() == total
+    });
+    for row in &rows {
+        // A partition never written to has nothing to commit.
+        let nothing = row["LOG-END-OFFSET"] == "0" && row["CURRENT-OFFSET"] == "-";
+        assert!(nothing || (row["LAG"] == "0" && row["CURRENT-OFFSET"] == row["LOG-END-OFFSET"]), "{rows:?}");
+        assert_eq!(row["CLIENT-ID"], client_id, "{rows:?}");
+    }
+    let described: BTreeMap<i32, String> =
+        rows.iter().map(|row| (row["PARTITION"].parse().expect("a partition"), row["CONSUMER-ID"].clone())).collect();
+    assert_eq!(&described, owners);
+}
+
+/// The lines of `consumer-groups --describe`, by the names of the columns, which differ over the versions.
+fn describe(cluster: &Cluster, group: &str) -> Vec<BTreeMap<String, String>> {
+    let output = cluster.tools().consumer_groups(&["--describe", "--group", group]);
+    let mut lines = output.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let header = lines.by_ref().find(|words| words.contains(&"CURRENT-OFFSET")).unwrap_or_default();
+    lines
+        .filter(|words| words.len() == header.len())
+        .map(|words| header.iter().zip(words).map(|(name, word)| ((*name).to_owned(), word.to_owned())).collect())
+        .collect()
+}
+
+/// The values of the records that an example has printed, which are numbers in this test.
+fn values(member: &Process) -> Vec<i64> {
+    let text = member.stdout();
+    let lines = text.lines().filter(|line| line.starts_with("Message "));
+    lines.map(|line| line.rsplit_once(" val:").expect("a value").1.parse().expect("a number")).collect()
+}
+
+/// The partitions in the last `Setup` line: `Setup "id" {"topic": [0, 1]}`.
+fn owned(member: &Process) -> BTreeSet<i32> {
+    let Some(line) = last_setup(member) else { return BTreeSet::new() };
+    let Some((_, list)) = line.split_once('[') else { return BTreeSet::new() };
+    list.trim_end_matches("]}").split(", ").map(|each| each.parse().expect("a partition")).collect()
+}
+
+fn member_id(member: &Process) -> String {
+    last_setup(member).and_then(|line| Some(line.split('"').nth(1)?.to_owned())).expect("a member id")
+}
+
+fn last_setup(member: &Process) -> Option<String> {
+    member.stdout().lines().rfind(|line| line.starts_with("Setup ")).map(str::to_owned)
+}
