@@ -6,6 +6,7 @@
 #[macro_use]
 mod support;
 
+mod bad_input;
 mod broker_faults;
 mod consuming;
 mod faulty_network;
