@@ -418,7 +418,7 @@ impl Fetcher {
         let asked = self.cursors.iter().filter(|cursor| cursor.asked.is_some()).count();
         if asked == 1 {
             for cursor in self.cursors.extract_if(.., |cursor| cursor.asked.is_some()) {
-                cursor.stop(error.clone().with_setting("receive.message.max.bytes"));
+                cursor.stop(error.clone());
             }
         }
         for cursor in &mut self.cursors {

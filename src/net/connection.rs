@@ -386,7 +386,8 @@ impl Connection {
             Ok(n) if n > self.max_response_bytes => Err(Error::new(
                 ErrorKind::TooLarge,
                 format!("an answer of {n} bytes is over the limit of {} bytes", self.max_response_bytes),
-            )),
+            )
+            .with_setting("receive.message.max.bytes")),
             Ok(n) if n >= 4 => Ok(n),
             _ => Err(Error::protocol(format!("a frame of {length} bytes"))),
         }
