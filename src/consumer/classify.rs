@@ -3,6 +3,9 @@
 use crate::{ErrorCode, ErrorKind};
 use std::time::{Duration, Instant};
 
+/// A damaged answer is asked for again this many times: damage on the way is gone then, damage on disk is not.
+pub(super) const DAMAGED_LIMIT: u32 = 3;
+
 /// What an error code of one partition means for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {

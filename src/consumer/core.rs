@@ -35,13 +35,19 @@ type Registry = HashMap<(Arc<str>, i32), Weak<PartitionState>>;
 /// What the threads of a consumer share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) client: Client,
-    pub(super) config: FetchConfig,
-    /// Ends every thread and every wait of this consumer.
-    pub(super) interrupt: Interrupt,
+    client: Client,
+    pub(super) common: Arc<Common>,
     /// The router's inbox. Bounded by the number of partitions, since a cursor exists once.
     routed: Mutex<Routed>,
     wake_router: Sender<()>,
+}
+
+/// What the streams of a consumer share with its threads.
+#[derive(Debug)]
+pub(super) struct Common {
+    pub(super) config: FetchConfig,
+    /// Ends every thread and every wait of this consumer.
+    pub(super) interrupt: Interrupt,
     /// Why the consumer as a whole can't go on.
     cause: OnceLock<Error>,
 }
@@ -68,11 +74,9 @@ impl ConsumerCore {
         let (wake_router, woken) = crossbeam_channel::bounded(1);
         let shared = Arc::new(Shared {
             client: client.clone(),
-            config,
-            interrupt: Interrupt::new().map_err(|error| Error::io(error, "making a socket pair"))?,
+            common: Arc::new(Common::new(config)?),
             routed: Mutex::default(),
             wake_router,
-            cause: OnceLock::new(),
         });
         let router = router::start(shared.clone(), woken)?;
         Ok(Self { shared, router: Some(router), partitions: Mutex::default() })
@@ -89,13 +93,13 @@ impl ConsumerCore {
         for StartPartition { topic, partition, start } in partitions {
             let in_use = self.shared.core().use_topic(&topic, false);
             let backoff = self.shared.core().config().retry_backoff.clone();
-            let (cursor, reader) = Cursor::new(&topic, partition, start, backoff, in_use);
+            let (cursor, reader) = Cursor::new(&topic, partition, start, backoff, Some(in_use));
             let state = Arc::downgrade(&reader.state);
             if let Some(former) = registry.insert((topic, partition), state).and_then(|state| state.upgrade()) {
                 former.end();
             }
             cursors.push(cursor);
-            streams.push(PartitionStream::new(self.shared.clone(), reader));
+            streams.push(PartitionStream::new(self.shared.common.clone(), reader));
         }
         drop(registry);
         self.shared.route(cursors);
@@ -108,7 +112,7 @@ impl ConsumerCore {
     }
 
     fn end(&mut self, deadline: Deadline) -> Result<()> {
-        self.shared.interrupt.trigger();
+        self.shared.common.interrupt.trigger();
         let Some(router) = self.router.take() else { return Ok(()) };
         while !router.is_finished() {
             if deadline.has_passed() {
@@ -159,14 +163,29 @@ impl Shared {
     /// The router has ended, with a reason if it was not asked to.
     pub(super) fn router_ended(&self, cause: Option<Error>) {
         if let Some(cause) = cause {
-            let _ = self.cause.set(cause);
+            let _ = self.common.cause.set(cause);
         }
-        self.interrupt.trigger();
+        self.common.interrupt.trigger();
         let mut routed = self.routed.lock().unwrap_or_else(PoisonError::into_inner);
         routed.closed = true;
         let left = std::mem::take(&mut routed.cursors);
         drop(routed);
         drop(left);
+    }
+
+    pub(super) fn config(&self) -> &FetchConfig {
+        &self.common.config
+    }
+
+    pub(super) fn interrupt(&self) -> &Interrupt {
+        &self.common.interrupt
+    }
+}
+
+impl Common {
+    pub(super) fn new(config: FetchConfig) -> Result<Self> {
+        let interrupt = Interrupt::new().map_err(|error| Error::io(error, "making a socket pair"))?;
+        Ok(Self { config, interrupt, cause: OnceLock::new() })
     }
 
     pub(super) fn cause(&self) -> Option<&Error> {

@@ -195,7 +195,8 @@ pub(super) struct Cursor {
     pub(super) suspect: bool,
     /// OFFSET_OUT_OF_RANGE was answered by a broker that may not be the leader, so that is asked once more.
     pub(super) doubted: bool,
-    _in_use: TopicUse,
+    /// Keeps the topic's metadata fresh; only tests go without.
+    _in_use: Option<TopicUse>,
 }
 
 /// When and where to try again.
@@ -217,7 +218,7 @@ impl Cursor {
         partition: i32,
         start: Start,
         backoff: Backoff,
-        in_use: TopicUse,
+        in_use: Option<TopicUse>,
     ) -> (Self, ReaderEnd) {
         let (deliveries, receiver) = crossbeam_channel::bounded(QUEUED_CHUNKS);
         // Bound 0: nothing is sent, its disconnection is the message.
@@ -401,5 +402,113 @@ impl Drop for Cursor {
             let message = format!("{} panicked", thread.name().unwrap_or("a thread"));
             self.state.set_cause(self.state.name(Error::new(ErrorKind::Thread, message)));
         }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// A cursor of topic `t` at offset 0, and its other end.
+    pub(in crate::consumer) fn cursor(partition: i32) -> (Cursor, ReaderEnd) {
+        let backoff = Backoff::new(100 * MS, 1000 * MS);
+        Cursor::new("t", partition, Start::Offset { offset: 0, leader_epoch: -1 }, backoff, None)
+    }
+
+    fn chunk(fetch_offset: i64, next_offset: i64) -> Chunk {
+        Chunk { bytes: Bytes::from_static(b"x"), fetch_offset, next_offset, aborted: Vec::new() }
+    }
+
+    #[test]
+    fn x4_there_is_room_for_two_chunks_and_a_third_moves_nothing() {
+        let (mut cursor, end) = cursor(0);
+        cursor.deliver(chunk(0, 10), 3);
+        assert!(cursor.has_room());
+        cursor.deliver(chunk(10, 20), 3);
+        assert!(!cursor.has_room());
+        cursor.deliver(chunk(20, 30), 3);
+        assert_eq!(cursor.at, Start::Offset { offset: 20, leader_epoch: 3 });
+        end.deliveries.recv().unwrap();
+        assert!(cursor.has_room());
+        assert!(!cursor.reader_waits());
+    }
+
+    #[test]
+    fn room_wakes_the_fetcher_only_if_it_asked_for_that() {
+        let (cursor, end) = cursor(0);
+        let waker = Arc::new(Waker::new().unwrap());
+        let interrupt = crate::net::Interrupt::new().unwrap();
+        let woken = || {
+            let waited = waker.wait(&interrupt, crate::net::Deadline::after(Duration::ZERO)).unwrap();
+            waker.drain();
+            waited != crate::net::Readiness::TimedOut
+        };
+        cursor.serve_with(&waker);
+        end.state.took_one();
+        assert!(!woken());
+        cursor.want_room();
+        end.state.took_one();
+        assert!(woken());
+        end.state.took_one();
+        assert!(!woken());
+        end.state.end();
+        assert!(woken());
+    }
+
+    #[test]
+    fn o6_after_a_seek_the_answer_to_an_earlier_request_is_of_no_use() {
+        let (mut cursor, end) = cursor(0);
+        cursor.asked = Some(0);
+        assert!(cursor.is_current());
+        end.state.seek(Start::Offset { offset: 70, leader_epoch: -1 });
+        assert!(!cursor.is_current());
+        cursor.follow_seek();
+        assert!(cursor.is_current());
+        assert_eq!((cursor.asked, cursor.offset()), (None, Some(70)));
+        end.state.seek(Start::Earliest);
+        cursor.follow_seek();
+        assert_eq!((cursor.offset(), end.state.start()), (None, None));
+    }
+
+    #[test]
+    fn o1_a_reset_is_counted_and_a_first_look_up_is_not() {
+        let (mut cursor, end) = cursor(0);
+        cursor.begin_at(5);
+        assert_eq!((end.state.resets(), end.state.start()), (0, Some(5)));
+        cursor.reset_from = Some((5, "test"));
+        cursor.begin_at(9);
+        assert_eq!((end.state.resets(), end.state.start(), cursor.offset()), (1, Some(9), Some(9)));
+        cursor.begin_at(10);
+        assert_eq!(end.state.resets(), 1);
+    }
+
+    #[test]
+    fn b3_a_first_move_waits_for_metadata_only_and_a_second_for_a_while() {
+        let (mut cursor, _end) = cursor(0);
+        let now = Instant::now();
+        cursor.leader = Leader { node_id: 1, epoch: 5 };
+        cursor.moved(now, 7, Some(Leader { node_id: 2, epoch: 6 }));
+        assert_eq!((cursor.retry.not_before, cursor.retry.stale), (None, Some((7, now + 1000 * MS))));
+        assert_eq!(cursor.retry.hint, Some(Leader { node_id: 2, epoch: 6 }));
+        cursor.moved(now, 8, Some(Leader { node_id: 3, epoch: 5 }));
+        assert!(cursor.retry.not_before.is_some_and(|at| at > now));
+        assert_eq!(cursor.retry.hint, None, "no newer than what is known");
+        cursor.succeeded();
+        assert_eq!(cursor.failures(), 0);
+    }
+
+    #[test]
+    fn b14_after_a_failed_replica_the_leader_is_not_told_the_rack() {
+        let (mut cursor, _end) = cursor(0);
+        let now = Instant::now();
+        cursor.failed(now);
+        assert_eq!(cursor.rackless, None);
+        cursor.preferred = Some((3, now + 1000 * MS));
+        cursor.failed(now);
+        assert_eq!(cursor.preferred, None);
+        assert!(cursor.rackless.is_some_and(|until| until > now));
     }
 }

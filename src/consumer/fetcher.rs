@@ -1,48 +1,31 @@
 //! The fetcher of one broker.
 
 use super::chunk::Chunk;
-use super::classify::{Verdict, classify, long_poll, pins_too_much};
+use super::classify::{DAMAGED_LIMIT, Verdict, classify, long_poll, pins_too_much};
 use super::core::Shared;
 use super::cursor::{Cursor, Start};
+use super::handle::FetcherHandle;
 use super::lookup::{self, Found, Validity};
+use super::progress::{Progress, progress};
 use super::session::{Ask, FetchSession};
 use super::settings::OffsetReset;
-use crate::batch::{Scan, scan};
+use crate::batch::scan;
 use crate::cluster::Leader;
-use crate::net::{Connection, Deadline, Readiness, Waker};
+use crate::net::{Connection, Deadline, Readiness};
 use crate::protocol::messages::fetch::{FetchRequest, FetchResponse, PartitionData};
 use crate::protocol::messages::offset_for_leader_epoch::OffsetForLeaderEpochRequest;
 use crate::{Error, ErrorCode, ErrorKind, Result};
 use bytes::Bytes;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A fetcher without partitions ends after this time, and its connection with it.
 const IDLE_LIMIT: Duration = Duration::from_secs(10);
-/// A damaged answer is asked for again this many times: damage on the way is gone then, damage on disk is not.
-pub(super) const DAMAGED_LIMIT: u32 = 3;
 /// What an answer has besides one batch: headers of all its partitions.
 const ANSWER_OVERHEAD: usize = 64 * 1024;
 /// Before this version the broker does not let consumers ask for the ends of epochs, but only other brokers.
 const EPOCH_ENDS_FOR_CONSUMERS: i16 = 3;
-
-/// How the router reaches a fetcher.
-#[derive(Debug)]
-pub(super) struct FetcherHandle {
-    node: i32,
-    /// Bounded by the number of partitions, since a cursor exists once.
-    inbox: Mutex<Inbox>,
-    waker: Arc<Waker>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-#[derive(Debug, Default)]
-struct Inbox {
-    cursors: Vec<Cursor>,
-    retired: bool,
-}
 
 /// One per leader in use and consumer, thread `kafka-fetch-{broker}`. Owns the connection, the fetch session and the
 /// cursors of the partitions it fetches. The router gives it cursors through its inbox, it gives back those that are to go
@@ -68,81 +51,25 @@ pub(super) fn start(
     node: i32,
     cursors: Vec<Cursor>,
 ) -> Result<Arc<FetcherHandle>, (Error, Vec<Cursor>)> {
-    let waker = match Waker::new() {
-        Ok(waker) => Arc::new(waker),
-        Err(error) => return Err((Error::io(error, "making a socket pair"), cursors)),
-    };
-    let inbox = Mutex::new(Inbox { cursors, retired: false });
-    let handle = Arc::new(FetcherHandle { node, inbox, waker, thread: Mutex::new(None) });
-    let fetcher = Fetcher {
-        shared: shared.clone(),
-        handle: handle.clone(),
-        connection: None,
-        session: FetchSession::default(),
-        cursors: Vec::new(),
-        leaving: Vec::new(),
-        first: 0,
-    };
-    let spawned = std::thread::Builder::new().name(format!("kafka-fetch-{node}")).spawn(move || {
-        let _retire = Retire(fetcher.handle.clone());
+    let shared = shared.clone();
+    FetcherHandle::start(node, cursors, move |handle| {
+        let fetcher = Fetcher {
+            shared,
+            handle,
+            connection: None,
+            session: FetchSession::default(),
+            cursors: Vec::new(),
+            leaving: Vec::new(),
+            first: 0,
+        };
         fetcher.run();
-    });
-    match spawned {
-        Ok(thread) => {
-            *handle.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
-            Ok(handle)
-        }
-        Err(error) => {
-            let error = Error::new(ErrorKind::Thread, format!("starting kafka-fetch-{node}: {error}"));
-            let back = std::mem::take(&mut handle.lock_inbox().cursors);
-            Err((error, back))
-        }
-    }
-}
-
-/// Nobody gives cursors to a fetcher that is gone, however it went.
-struct Retire(Arc<FetcherHandle>);
-
-impl Drop for Retire {
-    fn drop(&mut self) {
-        let mut inbox = self.0.lock_inbox();
-        inbox.retired = true;
-        let left = std::mem::take(&mut inbox.cursors);
-        drop(inbox);
-        drop(left);
-    }
-}
-
-impl FetcherHandle {
-    fn lock_inbox(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Gives it cursors; they come back if it has ended.
-    pub(super) fn give(&self, cursors: Vec<Cursor>) -> Result<(), Vec<Cursor>> {
-        let mut inbox = self.lock_inbox();
-        if inbox.retired {
-            return Err(cursors);
-        }
-        inbox.cursors.extend(cursors);
-        drop(inbox);
-        self.waker.wake();
-        Ok(())
-    }
-
-    /// Waits for the thread's end, which must be under way.
-    pub(super) fn join(&self) {
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if thread.is_some_and(|thread| thread.join().is_err()) {
-            log::error!("kafka-fetch-{} panicked", self.node);
-        }
-    }
+    })
 }
 
 impl Fetcher {
     fn run(mut self) {
         let mut idle_since = Instant::now();
-        while !self.shared.interrupt.is_triggered() {
+        while !self.shared.interrupt().is_triggered() {
             self.take_in();
             self.tidy(Instant::now());
             if self.cursors.is_empty() {
@@ -160,10 +87,10 @@ impl Fetcher {
     }
 
     fn take_in(&mut self) {
-        let arrived = std::mem::take(&mut self.handle.lock_inbox().cursors);
+        let arrived = self.handle.take();
         for mut cursor in arrived {
-            cursor.serve_with(&self.handle.waker);
-            cursor.fetch_bytes = self.shared.config.max_partition_bytes;
+            cursor.serve_with(self.handle.waker());
+            cursor.fetch_bytes = self.shared.config().max_partition_bytes;
             cursor.full_since = None;
             cursor.asked = None;
             match self.cursors.binary_search_by(|c| c.key().cmp(&cursor.key())) {
@@ -195,14 +122,12 @@ impl Fetcher {
 
     /// Waits without partitions; true if the fetcher has retired.
     fn idle(&mut self, since: Instant) -> bool {
-        let waited = self.handle.waker.wait(&self.shared.interrupt, Deadline::at(since + IDLE_LIMIT));
-        self.handle.waker.drain();
+        let waited = self.handle.waker().wait(self.shared.interrupt(), Deadline::at(since + IDLE_LIMIT));
+        self.handle.waker().drain();
         match waited {
             Ok(Readiness::TimedOut) => {
-                let mut inbox = self.handle.lock_inbox();
                 // What came in between is served; nothing comes after.
-                inbox.retired = inbox.cursors.is_empty();
-                inbox.retired
+                self.handle.retire()
             }
             Ok(_) => false,
             Err(_) => true,
@@ -217,7 +142,7 @@ impl Fetcher {
         if self.connection.as_ref().is_none_or(Connection::is_broken) {
             self.session.lost();
             let deadline = Deadline::after(self.shared.core().config().request_timeout);
-            self.connection = Some(self.shared.core().dial(self.handle.node, &self.shared.interrupt, deadline)?);
+            self.connection = Some(self.shared.core().dial(self.handle.node(), self.shared.interrupt(), deadline)?);
         }
         self.look_up()?;
         self.validate()?;
@@ -230,12 +155,12 @@ impl Fetcher {
         }
         // Room made before the reader could see that it is wanted is seen here.
         if !self.cursors.iter().any(Cursor::has_room) {
-            let waited = self.handle.waker.wait(&self.shared.interrupt, Deadline::after(IDLE_LIMIT));
+            let waited = self.handle.waker().wait(self.shared.interrupt(), Deadline::after(IDLE_LIMIT));
             if let Err(error) = waited {
-                log::debug!("kafka-fetch-{}: {error}", self.handle.node);
+                log::debug!("kafka-fetch-{}: {error}", self.handle.node());
             }
         }
-        self.handle.waker.drain();
+        self.handle.waker().drain();
         Ok(())
     }
 
@@ -244,7 +169,7 @@ impl Fetcher {
         let core = self.shared.core().clone();
         let timeout = core.config().request_timeout;
         let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-        let isolation = self.shared.config.isolation.code();
+        let isolation = self.shared.config().isolation.code();
         let Some(request) = lookup::list_offsets(&self.cursors, isolation, timeout_ms) else { return Ok(()) };
         let generation = core.snapshot().generation;
         let response = self.call(&request, Deadline::after(timeout))?;
@@ -324,7 +249,7 @@ impl Fetcher {
 
     /// The log was cut at `end`, and records beyond that were read: others may stand there now.
     fn truncated(&mut self, mut cursor: Cursor, offset: i64, end: i64) {
-        if self.shared.config.reset == OffsetReset::Fail {
+        if self.shared.config().reset == OffsetReset::Fail {
             let message = format!("the log was truncated from offset {offset} to {end}");
             cursor.stop(Error::new(ErrorKind::OffsetOutOfRange, message));
             return;
@@ -360,7 +285,9 @@ impl Fetcher {
         let again = !self.session.answered(code, response.session_id);
         match classify(code) {
             Verdict::Go => self.answered(response, version, generation),
-            _ if again && is_of_session(code) => log::debug!("kafka-fetch-{}: {code}; a full fetch", self.handle.node),
+            _ if again && is_of_session(code) => {
+                log::debug!("kafka-fetch-{}: {code}; a full fetch", self.handle.node())
+            }
             _ => return Err(Error::from_code(code, "the broker refused a fetch")),
         }
         Ok(())
@@ -384,7 +311,7 @@ impl Fetcher {
         let asks: Vec<Ask<'_>> = ahead.iter().chain(behind).filter_map(ask).collect();
         let Some(most) = asks.iter().map(|ask| ask.max_bytes).max() else { return Ok(None) };
         let plan = self.session.plan(&asks, version);
-        let config = &self.shared.config;
+        let config = self.shared.config();
         let full_since = self.cursors.iter().filter_map(|cursor| cursor.full_since).min();
         let max_wait = long_poll(Instant::now(), full_since, config.max_wait);
         let request = FetchRequest {
@@ -456,7 +383,7 @@ impl Fetcher {
         cursor.state.set_marks(data.high_watermark, data.log_start_offset);
         let verdict = classify(ErrorCode(data.error_code));
         if verdict == Verdict::Go {
-            let here = self.handle.node;
+            let here = self.handle.node();
             if data.preferred_read_replica >= 0 && data.preferred_read_replica != here {
                 let mut cursor = self.cursors.remove(index);
                 let until = now + self.shared.core().config().metadata_max_age;
@@ -494,7 +421,7 @@ impl Fetcher {
                 false => whole,
             };
             cursor.damaged = 0;
-            cursor.fetch_bytes = self.shared.config.max_partition_bytes;
+            cursor.fetch_bytes = self.shared.config().max_partition_bytes;
             cursor
                 .deliver(Chunk { bytes, fetch_offset: offset, next_offset, aborted }, found.leader_epoch.unwrap_or(-1));
             return;
@@ -522,7 +449,7 @@ impl Fetcher {
             self.leaving.push(cursor);
             return;
         }
-        let policy = self.shared.config.reset;
+        let policy = self.shared.config().reset;
         cursor.at = match policy {
             OffsetReset::Earliest => Start::Earliest,
             OffsetReset::Latest => Start::Latest,
@@ -552,7 +479,7 @@ impl Fetcher {
         hint: Option<Leader>,
     ) {
         let (topic, partition) = cursor.key();
-        log::debug!("{topic}-{partition} at broker {}: {error}", self.handle.node);
+        log::debug!("{topic}-{partition} at broker {}: {error}", self.handle.node());
         match verdict {
             Verdict::Moved => {
                 self.shared.core().refresh_since(generation);
@@ -590,7 +517,7 @@ impl Fetcher {
         // Attempts go on until the broker is back or the leaders have moved; the first failure says it all.
         let first = self.cursors.iter().any(|cursor| cursor.failures() == 0);
         let level = if first { log::Level::Warn } else { log::Level::Debug };
-        log::log!(level, "fetching from broker {}: {error}", self.handle.node);
+        log::log!(level, "fetching from broker {}: {error}", self.handle.node());
         let generation = self.shared.core().snapshot().generation;
         self.shared.core().refresh_since(generation);
         let now = Instant::now();
@@ -604,34 +531,6 @@ impl Fetcher {
             }
             cursor.moved(now, generation, None);
             self.leaving.push(cursor);
-        }
-    }
-}
-
-/// What to do about an answer without a batch beyond the offset.
-#[derive(Debug)]
-enum Progress {
-    /// Ask for this many bytes.
-    Larger(usize),
-    TooLarge(Error),
-    Damaged(Error),
-    Hopeless(Error),
-}
-
-/// Nothing is skipped: either there is a way to get the batch, or the partition can't go on.
-fn progress(found: &Scan, offset: i64, limit: usize) -> Progress {
-    match (&found.error, found.incomplete) {
-        (Some(error), _) if error.kind() == ErrorKind::Corrupt => Progress::Damaged(error.clone()),
-        (Some(error), _) => Progress::Hopeless(error.clone()),
-        (None, Some(size)) if size > limit || i32::try_from(size).is_err() => {
-            let message = format!("the batch at offset {offset} takes {size} bytes; answers may have {limit} at most");
-            let error = Error::new(ErrorKind::TooLarge, message);
-            Progress::TooLarge(error.with_setting("receive.message.max.bytes"))
-        }
-        (None, Some(size)) => Progress::Larger(size),
-        (None, None) => {
-            let message = format!("asked for offset {offset}, the broker sent only batches before it");
-            Progress::Damaged(Error::new(ErrorKind::Protocol, message))
         }
     }
 }
@@ -655,35 +554,4 @@ fn is_of_session(code: ErrorCode) -> bool {
             | ErrorCode::INVALID_FETCH_SESSION_EPOCH
             | ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn cut(size: usize) -> Scan {
-        Scan { incomplete: Some(size), ..Scan::default() }
-    }
-
-    #[test]
-    fn r2_a_batch_cut_off_is_asked_for_in_its_exact_size_up_to_the_limit() {
-        assert!(matches!(progress(&cut(5000), 7, 10_000), Progress::Larger(5000)));
-        let Progress::TooLarge(error) = progress(&cut(10_001), 7, 10_000) else { panic!("must be refused") };
-        assert_eq!((error.kind(), error.setting()), (ErrorKind::TooLarge, Some("receive.message.max.bytes")));
-        assert!(error.to_string().contains("10001"), "{error}");
-    }
-
-    #[test]
-    fn r4_r10_damage_is_read_again_and_an_unknown_magic_is_not() {
-        let found = |kind| Scan { error: Some(Error::new(kind, "x")), ..Scan::default() };
-        assert!(matches!(progress(&found(ErrorKind::Corrupt), 7, 10_000), Progress::Damaged(_)));
-        assert!(matches!(progress(&found(ErrorKind::Unsupported), 7, 10_000), Progress::Hopeless(_)));
-    }
-
-    #[test]
-    fn an_answer_without_progress_is_an_error_not_a_loop() {
-        let before = Scan { next_offset: Some(7), complete: 100, batches: 1, ..Scan::default() };
-        let Progress::Damaged(error) = progress(&before, 7, 10_000) else { panic!("must be an error") };
-        assert_eq!(error.kind(), ErrorKind::Protocol);
-    }
 }

@@ -15,17 +15,20 @@ mod chunk;
 mod classify;
 mod core;
 mod cursor;
+mod fetched;
 mod fetcher;
+mod handle;
 mod lookup;
 mod partition_consumer;
+mod progress;
 mod router;
 mod session;
 mod settings;
 mod stream;
 
+pub use fetched::{BatchRecords, FetchedBatch, IntoRecords};
 pub use partition_consumer::{PartitionConsumer, PartitionConsumerBuilder, PartitionRecords};
 pub use settings::{IsolationLevel, OffsetReset, StartOffset};
-pub use stream::{BatchRecords, FetchedBatch, IntoRecords};
 
 pub(crate) use self::core::{ConsumerCore, StartPartition};
 pub(crate) use cursor::Start;

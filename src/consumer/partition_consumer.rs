@@ -1,8 +1,9 @@
 //! Reads one partition without a group.
 
 use super::core::{ConsumerCore, StartPartition};
+use super::fetched::FetchedBatch;
 use super::settings::{FetchConfig, StartOffset, fetch_setters};
-use super::stream::{FetchedBatch, Next, PartitionStream};
+use super::stream::{Next, PartitionStream};
 use crate::cluster::Client;
 use crate::config::Properties;
 use crate::net::Deadline;

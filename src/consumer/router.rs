@@ -2,7 +2,8 @@
 
 use super::core::Shared;
 use super::cursor::{Cursor, Start};
-use super::fetcher::{self, FetcherHandle};
+use super::fetcher;
+use super::handle::FetcherHandle;
 use super::settings::OffsetReset;
 use crate::cluster::{Leader, Snapshot};
 use crate::{Error, ErrorCode, ErrorKind, Result};
@@ -61,7 +62,7 @@ enum Route {
 impl Router {
     fn run(mut self, woken: &Receiver<()>) {
         let mut refreshed = self.shared.core().listen();
-        while !self.shared.interrupt.is_triggered() {
+        while !self.shared.interrupt().is_triggered() {
             self.cursors.extend(self.shared.take_routed());
             let until = self.route(Instant::now());
             let wait = until.saturating_duration_since(Instant::now());
@@ -71,7 +72,7 @@ impl Router {
                     // The client has ended; so will this consumer, which holds it, unless its refresher died.
                     refreshed = crossbeam_channel::never();
                 },
-                recv(self.shared.ended()) -> _ => {}
+                recv(self.shared.common.ended()) -> _ => {}
                 default(wait) => {}
             }
         }
@@ -192,7 +193,7 @@ impl Router {
         cursor.unvalidated = false;
         let offset = cursor.offset()?;
         cursor.reset_from = Some((offset, "the topic was deleted and created again"));
-        cursor.at = match self.shared.config.reset {
+        cursor.at = match self.shared.config().reset {
             OffsetReset::Earliest => Start::Earliest,
             OffsetReset::Latest => Start::Latest,
             OffsetReset::Fail => {

@@ -1,12 +1,13 @@
 //! The reader's end of a partition: where checksums, decompression and decoding take place.
 
 use super::chunk::{Chunk, Delivery};
+use super::classify::DAMAGED_LIMIT;
 use super::classify::may_be_read_again;
-use super::core::Shared;
+use super::core::Common;
 use super::cursor::{ReaderEnd, Start};
-use super::fetcher::DAMAGED_LIMIT;
+use super::fetched::{FetchedBatch, IntoRecords};
 use super::settings::IsolationLevel;
-use crate::batch::{AbortedTransactions, ConsumerRecords, DecodedBatch, Decompressor, Record, RecordBatches, Records};
+use crate::batch::{AbortedTransactions, Decompressor, RecordBatches};
 use crate::{ConsumerRecord, Error, Result};
 use crossbeam_channel::{Receiver, Select, TryRecvError};
 use std::fmt;
@@ -29,7 +30,7 @@ pub(crate) enum Next<T> {
 /// An error is either one after which the stream goes on by itself, such as a missing right that may be granted, or the
 /// end of it ([`is_stopped`](Self::is_stopped)); every later call then returns the same error. No error skips a record.
 pub(crate) struct PartitionStream {
-    shared: Arc<Shared>,
+    common: Arc<Common>,
     reader: ReaderEnd,
     /// Of which seek deliveries must be.
     epoch: u64,
@@ -39,8 +40,8 @@ pub(crate) struct PartitionStream {
     /// What [`next_record`](Self::next_record) is in the middle of, and the position after it.
     records: Option<(IntoRecords, i64)>,
     decompressor: Decompressor,
-    /// Damaged batches in a row.
-    damaged: u32,
+    /// Where damage was found last, and how often there.
+    damaged: Option<(i64, u32)>,
     stopped: Option<Error>,
 }
 
@@ -51,32 +52,17 @@ struct OpenChunk {
     next_offset: i64,
 }
 
-/// The records of one batch as it is in the log, decompressed and checked.
-///
-/// [`records`](Self::records) lends them, which costs no reference count; iterating over the batch itself gives records
-/// that own a share of it.
-#[derive(Debug, Clone)]
-pub struct FetchedBatch {
-    topic: Arc<str>,
-    partition: i32,
-    /// Records before it were not asked for.
-    from: i64,
-    next_offset: i64,
-    leader_epoch: i32,
-    decoded: DecodedBatch,
-}
-
 impl PartitionStream {
-    pub(super) fn new(shared: Arc<Shared>, reader: ReaderEnd) -> Self {
+    pub(super) fn new(common: Arc<Common>, reader: ReaderEnd) -> Self {
         Self {
-            shared,
+            common,
             reader,
             epoch: 0,
             position: None,
             open: None,
             records: None,
             decompressor: Decompressor::new(),
-            damaged: 0,
+            damaged: None,
             stopped: None,
         }
     }
@@ -169,14 +155,14 @@ impl PartitionStream {
 
     /// Goes on from elsewhere. What was fetched already is thrown away.
     pub(crate) fn seek(&mut self, target: Start) -> Result<()> {
-        if let Some(cause) = self.reader.state.cause().or_else(|| self.shared.cause().cloned()) {
+        if let Some(cause) = self.reader.state.cause().or_else(|| self.common.cause().cloned()) {
             return Err(cause);
         }
         self.epoch = self.reader.state.seek(target);
         self.position = None;
         self.open = None;
         self.records = None;
-        self.damaged = 0;
+        self.damaged = None;
         self.stopped = None;
         Ok(())
     }
@@ -221,7 +207,7 @@ impl PartitionStream {
     /// The next batch with records for the reader of the chunk at hand.
     fn decode(&mut self) -> Result<Option<FetchedBatch>> {
         let Some(open) = &mut self.open else { return Ok(None) };
-        let config = &self.shared.config;
+        let config = &self.common.config;
         for batch in open.batches.by_ref() {
             let batch = batch?;
             if config.check_crcs {
@@ -237,7 +223,6 @@ impl PartitionStream {
                 continue;
             }
             let decoded = batch.decode(&mut self.decompressor, config.max_batch_bytes)?;
-            self.damaged = 0;
             return Ok(Some(FetchedBatch {
                 topic: self.reader.state.topic.clone(),
                 partition: self.reader.state.partition,
@@ -257,8 +242,15 @@ impl PartitionStream {
         let error = self.reader.state.name(error);
         self.open = None;
         self.records = None;
-        self.damaged += 1;
-        let position = self.position.filter(|_| may_be_read_again(error.kind()) && self.damaged < DAMAGED_LIMIT);
+        let tries = |position: i64| match self.damaged {
+            Some((at, tries)) if at == position => tries + 1,
+            _ => 1,
+        };
+        self.damaged = self.position.map(|position| (position, tries(position)));
+        let position = match self.damaged {
+            Some((at, tries)) if tries < DAMAGED_LIMIT && may_be_read_again(error.kind()) => Some(at),
+            _ => None,
+        };
         match position {
             Some(offset) => {
                 log::warn!("{error}; reading again from offset {offset}");
@@ -274,12 +266,12 @@ impl PartitionStream {
 
     fn is_ending(&self, ending: Option<&Receiver<()>>) -> bool {
         let ended = |channel: &Receiver<()>| !matches!(channel.try_recv(), Err(TryRecvError::Empty));
-        self.reader.state.is_ended() || self.shared.interrupt.is_triggered() || ending.is_some_and(ended)
+        self.reader.state.is_ended() || self.common.interrupt.is_triggered() || ending.is_some_and(ended)
     }
 
     /// The end, or what caused it.
     fn ended(&mut self) -> Result<Next<FetchedBatch>> {
-        match self.reader.state.cause().or_else(|| self.shared.cause().cloned()) {
+        match self.reader.state.cause().or_else(|| self.common.cause().cloned()) {
             Some(cause) => {
                 self.stopped = Some(cause.clone());
                 Err(cause)
@@ -302,7 +294,7 @@ impl PartitionStream {
             let mut select = Select::new();
             let arrived = select.recv(deliveries);
             select.recv(&self.reader.ended);
-            select.recv(self.shared.ended());
+            select.recv(self.common.ended());
             if let Some(ending) = ending {
                 select.recv(ending);
             }
@@ -335,108 +327,276 @@ impl Drop for PartitionStream {
     }
 }
 
-impl FetchedBatch {
-    /// The topic.
-    pub fn topic(&self) -> &str {
-        &self.topic
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::cursor::Cursor;
+    use super::super::cursor::tests::cursor;
+    use super::super::settings::FetchConfig;
+    use super::*;
+    use crate::ErrorKind;
+    use crate::batch::{BatchBuilder, Compression, Compressor};
+
+    const ATTRIBUTES: usize = 21;
+    const LAST_OFFSET_DELTA: usize = 23;
+    const PRODUCER_ID: usize = 43;
+
+    pub(in crate::consumer) fn stream(end: ReaderEnd) -> PartitionStream {
+        stream_with(end, FetchConfig::default())
     }
 
-    /// The partition.
-    pub fn partition(&self) -> i32 {
-        self.partition
+    fn stream_with(end: ReaderEnd, config: FetchConfig) -> PartitionStream {
+        PartitionStream::new(Arc::new(Common::new(config).unwrap()), end)
     }
 
-    /// The offset to go on with after this batch: what to commit when all of it is done.
-    pub fn next_offset(&self) -> i64 {
-        self.next_offset
+    /// A batch whose records have the values 0, 1, … `count` - 1 beyond its base offset, as text.
+    fn batch(base_offset: i64, count: i64, codec: Compression) -> Vec<u8> {
+        let mut builder = BatchBuilder::new(Vec::new());
+        for offset in base_offset..base_offset + count {
+            builder.append(0, None, Some(offset.to_string().as_bytes()), &[]).unwrap();
+        }
+        let mut bytes = builder.seal(codec, &mut Compressor::default()).unwrap().bytes().to_vec();
+        bytes[..8].copy_from_slice(&base_offset.to_be_bytes());
+        bytes
     }
 
-    /// The epoch of the leader that wrote it; -1 if unknown.
-    pub fn leader_epoch(&self) -> i32 {
-        self.leader_epoch
+    /// A batch of one record of a transaction, or its end: 0 for an abort, 1 for a commit.
+    fn transactional(base_offset: i64, producer_id: i64, marker: Option<u8>) -> Vec<u8> {
+        let mut builder = BatchBuilder::new(Vec::new());
+        let key = marker.map(|kind| [0, 0, 0, kind]);
+        builder.append(0, key.as_ref().map(|key| &key[..]), Some(b"x"), &[]).unwrap();
+        let mut bytes = builder.seal(Compression::None, &mut Compressor::default()).unwrap().bytes().to_vec();
+        bytes[..8].copy_from_slice(&base_offset.to_be_bytes());
+        bytes[ATTRIBUTES + 1] |= if marker.is_some() { 0x30 } else { 0x10 };
+        bytes[PRODUCER_ID..PRODUCER_ID + 8].copy_from_slice(&producer_id.to_be_bytes());
+        signed(bytes)
     }
 
-    /// The records, borrowed from the batch. An error means that the rest can't be read.
-    pub fn records(&self) -> BatchRecords<'_> {
-        BatchRecords { records: self.decoded.records(), batch: self }
+    /// Makes the checksum right again.
+    fn signed(mut bytes: Vec<u8>) -> Vec<u8> {
+        let crc = crc32c::crc32c(&bytes[ATTRIBUTES..]);
+        bytes[17..ATTRIBUTES].copy_from_slice(&crc.to_be_bytes());
+        bytes
     }
 
-    fn named(&self, error: Error) -> Error {
-        error.with_topic(self.topic.clone()).with_partition(self.partition)
+    fn deliver(cursor: &mut Cursor, fetch_offset: i64, batches: &[Vec<u8>], aborted: &[(i64, i64)]) {
+        let bytes = bytes::Bytes::from(batches.concat());
+        let next_offset = crate::batch::scan(&bytes).next_offset.unwrap();
+        cursor.deliver(Chunk { bytes, fetch_offset, next_offset, aborted: aborted.to_vec() }, -1);
     }
-}
 
-/// Records borrowed from a [`FetchedBatch`].
-#[derive(Debug, Clone)]
-pub struct BatchRecords<'a> {
-    records: Records<'a>,
-    batch: &'a FetchedBatch,
-}
+    /// The offsets there are, without waiting.
+    fn offsets(stream: &mut PartitionStream) -> Vec<i64> {
+        let mut offsets = Vec::new();
+        while let Next::Ready(record) = stream.next_record(None, Some(Instant::now())).unwrap() {
+            offsets.push(record.offset());
+        }
+        offsets
+    }
 
-impl<'a> Iterator for BatchRecords<'a> {
-    type Item = Result<Record<'a>>;
+    #[test]
+    fn r7_records_below_the_fetch_offset_are_left_out() {
+        let (mut cursor, end) = cursor(0);
+        let mut stream = stream(end);
+        deliver(&mut cursor, 3, &[batch(0, 5, Compression::None), batch(5, 2, Compression::None)], &[]);
+        assert_eq!(offsets(&mut stream), [3, 4, 5, 6]);
+        assert_eq!(stream.position(), Some(7));
+    }
 
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            match self.records.next()? {
-                Ok(record) if record.offset() < self.batch.from => {}
-                Ok(record) => return Some(Ok(record)),
-                Err(error) => return Some(Err(self.batch.named(error))),
-            }
+    #[test]
+    fn r5_r6_the_position_follows_headers_where_there_are_no_records() {
+        let (mut cursor, end) = cursor(0);
+        let mut stream = stream(end);
+        let mut compacted = batch(10, 2, Compression::None);
+        compacted[LAST_OFFSET_DELTA..LAST_OFFSET_DELTA + 4].copy_from_slice(&9_i32.to_be_bytes());
+        deliver(&mut cursor, 10, &[signed(compacted)], &[]);
+        assert_eq!(offsets(&mut stream), [10, 11]);
+        assert_eq!(stream.position(), Some(20), "the compacted tail is behind us");
+        deliver(&mut cursor, 20, &[transactional(20, 1, Some(1))], &[]);
+        assert_eq!(offsets(&mut stream), [] as [i64; 0]);
+        assert_eq!(stream.position(), Some(21), "and so is a control batch");
+        assert_eq!(cursor.offset(), Some(21));
+    }
+
+    #[test]
+    fn read_committed_leaves_out_what_was_aborted_and_read_uncommitted_does_not() {
+        let log = [
+            transactional(0, 7, None),
+            transactional(1, 8, None),
+            transactional(2, 7, Some(0)),
+            transactional(3, 8, Some(1)),
+            transactional(4, 7, None),
+            transactional(5, 7, Some(1)),
+        ];
+        for (isolation, expected) in
+            [(IsolationLevel::ReadCommitted, vec![1, 4]), (IsolationLevel::ReadUncommitted, vec![0, 1, 4])]
+        {
+            let (mut cursor, end) = cursor(0);
+            let mut stream = stream_with(end, FetchConfig { isolation, ..FetchConfig::default() });
+            deliver(&mut cursor, 0, &log, &[(7, 0)]);
+            assert_eq!(offsets(&mut stream), expected);
+            assert_eq!(stream.position(), Some(6));
         }
     }
-}
 
-impl<'a> IntoIterator for &'a FetchedBatch {
-    type Item = Result<Record<'a>>;
-    type IntoIter = BatchRecords<'a>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.records()
+    #[test]
+    fn r3_a_damaged_batch_is_read_again_and_then_ends_the_partition_without_a_skip() {
+        let (mut cursor, end) = cursor(0);
+        let mut stream = stream(end);
+        let mut damaged = batch(5, 5, Compression::None);
+        *damaged.last_mut().unwrap() ^= 1;
+        for attempt in 1..=2 {
+            let from = cursor.offset().unwrap();
+            let log = [batch(0, 5, Compression::None), damaged.clone(), batch(10, 5, Compression::None)];
+            deliver(&mut cursor, from, &log[usize::from(from > 0)..], &[]);
+            let expected: &[i64] = if attempt == 1 { &[0, 1, 2, 3, 4] } else { &[] };
+            assert_eq!(offsets(&mut stream), expected);
+            cursor.follow_seek();
+            assert_eq!(cursor.offset(), Some(5), "fetched again from the damaged batch");
+        }
+        deliver(&mut cursor, 5, &[damaged], &[]);
+        for _ in 0..2 {
+            let error = stream.next_record(None, None).unwrap_err();
+            assert_eq!((error.kind(), error.topic(), error.partition()), (ErrorKind::Corrupt, Some("t"), Some(0)));
+            assert!(stream.is_stopped());
+        }
+        assert_eq!(stream.position(), Some(5));
+        stream.seek(Start::Offset { offset: 10, leader_epoch: -1 }).unwrap();
+        cursor.follow_seek();
+        deliver(&mut cursor, 10, &[batch(10, 2, Compression::None)], &[]);
+        assert_eq!(offsets(&mut stream), [10, 11]);
     }
-}
 
-/// Records that own a share of their batch.
-#[derive(Debug, Clone)]
-pub struct IntoRecords {
-    batch: FetchedBatch,
-    records: ConsumerRecords,
-    /// The offset after the last record returned.
-    next: i64,
-}
-
-impl IntoRecords {
-    /// What has not been returned.
-    fn into_batch(self) -> FetchedBatch {
-        FetchedBatch { from: self.batch.from.max(self.next), ..self.batch }
+    #[test]
+    fn r3_damage_that_a_second_read_does_not_have_costs_nothing() {
+        let (mut cursor, end) = cursor(0);
+        let mut stream = stream(end);
+        let mut damaged = batch(0, 3, Compression::None);
+        *damaged.last_mut().unwrap() ^= 1;
+        for _ in 0..5 {
+            let from = cursor.offset().unwrap();
+            let mut again = damaged.clone();
+            again[..8].copy_from_slice(&from.to_be_bytes());
+            deliver(&mut cursor, from, &[again], &[]);
+            assert_eq!(offsets(&mut stream), [] as [i64; 0]);
+            cursor.follow_seek();
+            deliver(&mut cursor, from, &[batch(from, 3, Compression::None)], &[]);
+            assert_eq!(offsets(&mut stream), [from, from + 1, from + 2]);
+        }
     }
-}
 
-impl Iterator for IntoRecords {
-    type Item = Result<ConsumerRecord>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            match self.records.next()? {
-                Ok(record) if record.offset() < self.batch.from => {}
-                Ok(record) => {
-                    self.next = record.offset().saturating_add(1);
-                    return Some(Ok(record));
+    #[test]
+    fn a_damaged_record_behind_a_right_checksum_is_reached_but_not_skipped() {
+        let (mut cursor, end) = cursor(0);
+        let mut stream = stream(end);
+        let mut bytes = batch(0, 3, Compression::None);
+        // The last record's length.
+        let at = bytes.len() - 8;
+        bytes[at] = 0x7f;
+        let bytes = signed(bytes);
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            let from = cursor.offset().unwrap();
+            deliver(&mut cursor, from, std::slice::from_ref(&bytes), &[]);
+            loop {
+                match stream.next_record(None, Some(Instant::now())) {
+                    Ok(Next::Ready(record)) => seen.push(record.offset()),
+                    Ok(_) => break,
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::Corrupt);
+                        break;
+                    }
                 }
-                Err(error) => return Some(Err(self.batch.named(error))),
             }
+            cursor.follow_seek();
         }
+        assert!(stream.is_stopped());
+        assert_eq!((seen, stream.position()), (vec![0, 1], Some(2)));
     }
-}
 
-impl IntoIterator for FetchedBatch {
-    type Item = Result<ConsumerRecord>;
-    type IntoIter = IntoRecords;
+    #[test]
+    #[cfg(feature = "gzip")]
+    fn r8_a_bomb_ends_the_partition_at_once() {
+        let (mut cursor, end) = cursor(0);
+        let mut stream = stream_with(end, FetchConfig { max_batch_bytes: 50, ..FetchConfig::default() });
+        deliver(&mut cursor, 0, &[batch(0, 1000, Compression::Gzip)], &[]);
+        let error = stream.next_batch(None, None).map(|_| ()).unwrap_err();
+        assert_eq!((error.kind(), error.topic()), (ErrorKind::TooLarge, Some("t")));
+        assert!(stream.is_stopped());
+        assert_eq!(stream.position(), Some(0));
+    }
 
-    fn into_iter(self) -> IntoRecords {
-        let records = self.decoded.clone().into_consumer_records(self.topic.clone(), self.partition);
-        IntoRecords { batch: self, records, next: 0 }
+    #[test]
+    fn o6_what_was_fetched_before_a_seek_is_thrown_away() {
+        let (mut cursor, end) = cursor(0);
+        let mut stream = stream(end);
+        deliver(&mut cursor, 0, &[batch(0, 5, Compression::None)], &[]);
+        assert!(matches!(stream.next_record(None, None), Ok(Next::Ready(_))));
+        deliver(&mut cursor, 5, &[batch(5, 5, Compression::None)], &[]);
+        stream.seek(Start::Offset { offset: 2, leader_epoch: -1 }).unwrap();
+        assert_eq!(offsets(&mut stream), [] as [i64; 0]);
+        assert_eq!(stream.position(), Some(2));
+        cursor.follow_seek();
+        deliver(&mut cursor, 2, &[batch(0, 5, Compression::None)], &[]);
+        assert_eq!(offsets(&mut stream), [2, 3, 4]);
+    }
+
+    #[test]
+    fn records_and_batches_can_be_mixed() {
+        let (mut cursor, end) = cursor(0);
+        let mut stream = stream(end);
+        deliver(&mut cursor, 0, &[batch(0, 5, Compression::None), batch(5, 2, Compression::None)], &[]);
+        assert!(matches!(stream.next_record(None, None), Ok(Next::Ready(record)) if record.offset() == 0));
+        let Ok(Next::Ready(rest)) = stream.next_batch(None, None) else { panic!("a batch is due") };
+        let borrowed: Vec<i64> = rest.records().map(|record| record.unwrap().offset()).collect();
+        assert_eq!((borrowed, rest.next_offset(), stream.position()), (vec![1, 2, 3, 4], 5, Some(5)));
+        assert_eq!(offsets(&mut stream), [5, 6]);
+        assert!(matches!(stream.next_batch(None, Some(Instant::now())), Ok(Next::TimedOut)));
+    }
+
+    #[test]
+    fn an_error_that_passes_leaves_the_stream_open_and_a_cause_ends_it_after_what_is_queued() {
+        let (mut cursor, end) = cursor(0);
+        let mut stream = stream(end);
+        cursor.complain(crate::Error::from_code(crate::ErrorCode::TOPIC_AUTHORIZATION_FAILED, "no right"));
+        let error = stream.next_record(None, None).unwrap_err();
+        assert_eq!((error.kind(), error.partition(), stream.is_stopped()), (ErrorKind::Authorization, Some(0), false));
+        deliver(&mut cursor, 0, &[batch(0, 1, Compression::None)], &[]);
+        cursor.stop(Error::new(ErrorKind::OffsetOutOfRange, "gone"));
+        assert!(matches!(stream.next_record(None, None), Ok(Next::Ready(_))));
+        for _ in 0..2 {
+            assert_eq!(stream.next_record(None, None).unwrap_err().kind(), ErrorKind::OffsetOutOfRange);
+        }
+        assert!(stream.seek(Start::Earliest).is_err());
+    }
+
+    #[test]
+    fn every_way_to_end_ends_the_wait() {
+        let common = Arc::new(Common::new(FetchConfig::default()).unwrap());
+        let (first, end) = cursor(0);
+        let state = end.state.clone();
+        let mut removed = PartitionStream::new(common.clone(), end);
+        let (second, end) = cursor(1);
+        let mut session_ends = PartitionStream::new(common.clone(), end);
+        let (third, end) = cursor(2);
+        let mut dropped = PartitionStream::new(common.clone(), end);
+        let (fourth, end) = cursor(3);
+        let mut closed = PartitionStream::new(common.clone(), end);
+        let (session, ending) = crossbeam_channel::bounded::<()>(0);
+        std::thread::scope(|scope| {
+            let waits = [
+                scope.spawn(|| removed.next_record(None, None)),
+                scope.spawn(|| session_ends.next_record(Some(&ending), None)),
+                scope.spawn(|| dropped.next_record(None, None)),
+                scope.spawn(|| closed.next_record(None, None)),
+            ];
+            state.end();
+            drop(session);
+            drop(third);
+            common.interrupt.trigger();
+            for wait in waits {
+                assert!(matches!(wait.join().unwrap(), Ok(Next::Ended)));
+            }
+        });
+        drop((first, second, fourth));
     }
 }
