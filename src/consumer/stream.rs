@@ -49,7 +49,6 @@ struct OpenChunk {
     batches: RecordBatches,
     aborted: AbortedTransactions,
     fetch_offset: i64,
-    next_offset: i64,
 }
 
 impl PartitionStream {
@@ -197,10 +196,10 @@ impl PartitionStream {
             // Fetched before the seek.
             return Ok(());
         }
-        let Chunk { bytes, fetch_offset, next_offset, aborted } = delivery.content?;
+        let Chunk { bytes, fetch_offset, aborted, .. } = delivery.content?;
         self.position = Some(fetch_offset);
         let aborted = AbortedTransactions::new(aborted);
-        self.open = Some(OpenChunk { batches: RecordBatches::new(bytes), aborted, fetch_offset, next_offset });
+        self.open = Some(OpenChunk { batches: RecordBatches::new(bytes), aborted, fetch_offset });
         Ok(())
     }
 
@@ -232,7 +231,6 @@ impl PartitionStream {
                 decoded,
             }));
         }
-        self.position = Some(open.next_offset);
         self.open = None;
         Ok(None)
     }
@@ -583,19 +581,18 @@ pub(super) mod tests {
         let mut closed = PartitionStream::new(common.clone(), end);
         let (session, ending) = crossbeam_channel::bounded::<()>(0);
         std::thread::scope(|scope| {
-            let waits = [
-                scope.spawn(|| removed.next_record(None, None)),
-                scope.spawn(|| session_ends.next_record(Some(&ending), None)),
-                scope.spawn(|| dropped.next_record(None, None)),
-                scope.spawn(|| closed.next_record(None, None)),
-            ];
+            let wait = scope.spawn(|| removed.next_record(None, None));
             state.end();
+            assert!(matches!(wait.join().unwrap(), Ok(Next::Ended)));
+            let wait = scope.spawn(|| session_ends.next_record(Some(&ending), None));
             drop(session);
+            assert!(matches!(wait.join().unwrap(), Ok(Next::Ended)));
+            let wait = scope.spawn(|| dropped.next_record(None, None));
             drop(third);
+            assert!(matches!(wait.join().unwrap(), Ok(Next::Ended)));
+            let wait = scope.spawn(|| closed.next_record(None, None));
             common.interrupt.trigger();
-            for wait in waits {
-                assert!(matches!(wait.join().unwrap(), Ok(Next::Ended)));
-            }
+            assert!(matches!(wait.join().unwrap(), Ok(Next::Ended)));
         });
         drop((first, second, fourth));
     }
