@@ -1,6 +1,6 @@
 //! What the partition consumer and the consumer group are made of: streams of partitions, and the threads behind them.
 
-use super::cursor::{Cursor, PartitionState, Start};
+use super::cursor::{Cursor, Start};
 use super::router;
 use super::settings::FetchConfig;
 use super::stream::PartitionStream;
@@ -8,8 +8,7 @@ use crate::cluster::{Client, Core};
 use crate::net::{Deadline, Interrupt};
 use crate::{Error, ErrorKind, Result};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -26,11 +25,7 @@ const DROP_LIMIT: Duration = Duration::from_secs(5);
 pub(crate) struct ConsumerCore {
     shared: Arc<Shared>,
     router: Option<JoinHandle<()>>,
-    partitions: Mutex<Registry>,
 }
-
-/// The partitions that are read, for [`ConsumerCore::remove`].
-type Registry = HashMap<(Arc<str>, i32), Weak<PartitionState>>;
 
 /// What the threads of a consumer share.
 #[derive(Debug)]
@@ -79,29 +74,22 @@ impl ConsumerCore {
             wake_router,
         });
         let router = router::start(shared.clone(), woken)?;
-        Ok(Self { shared, router: Some(router), partitions: Mutex::default() })
+        Ok(Self { shared, router: Some(router) })
     }
 
     /// Begins to read partitions; the streams come in the same order. Does not wait. What is known to one leader goes into
-    /// one request, so partitions that are to be read together should be added together. A partition that is
-    /// added again takes the place of its former stream, which ends.
+    /// one request, so partitions that are to be read together should be added together. Dropping a stream
+    /// stops reading its partition; that comes before the partition is added again.
     pub(crate) fn add(&self, partitions: Vec<StartPartition>) -> Vec<PartitionStream> {
-        let mut registry = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
-        registry.retain(|_, state| state.strong_count() > 0);
         let mut cursors = Vec::with_capacity(partitions.len());
         let mut streams = Vec::with_capacity(partitions.len());
         for StartPartition { topic, partition, start } in partitions {
             let in_use = self.shared.core().use_topic(&topic, false);
             let backoff = self.shared.core().config().retry_backoff.clone();
             let (cursor, reader) = Cursor::new(&topic, partition, start, backoff, Some(in_use));
-            let state = Arc::downgrade(&reader.state);
-            if let Some(former) = registry.insert((topic, partition), state).and_then(|state| state.upgrade()) {
-                former.end();
-            }
             cursors.push(cursor);
             streams.push(PartitionStream::new(self.shared.common.clone(), reader));
         }
-        drop(registry);
         self.shared.route(cursors);
         streams
     }

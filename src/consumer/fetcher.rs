@@ -140,9 +140,7 @@ impl Fetcher {
             return self.wait_for_room();
         }
         if self.connection.as_ref().is_none_or(Connection::is_broken) {
-            self.session.lost();
-            let deadline = Deadline::after(self.shared.core().config().request_timeout);
-            self.connection = Some(self.shared.core().dial(self.handle.node(), self.shared.interrupt(), deadline)?);
+            self.connect()?;
         }
         self.look_up()?;
         self.validate()?;
@@ -164,6 +162,18 @@ impl Fetcher {
         Ok(())
     }
 
+    fn connect(&mut self) -> Result<()> {
+        /// Time for two retransmissions of the first packet, and more after each failure. A broker that is gone must not hold
+        /// up its partitions for the whole setup timeout: between attempts the router sees it when they have a new leader.
+        const FIRST_ATTEMPT: Duration = Duration::from_secs(3);
+        self.session.lost();
+        let failures = self.cursors.iter().map(Cursor::failures).max().unwrap_or(0);
+        let deadline = Deadline::after(FIRST_ATTEMPT.saturating_mul(failures.saturating_add(1)));
+        let dialled = self.shared.core().dial(self.handle.node(), self.shared.interrupt(), deadline);
+        self.connection = Some(dialled?);
+        Ok(())
+    }
+
     /// Finds the offsets of partitions that begin at an end of the log or at a time.
     fn look_up(&mut self) -> Result<()> {
         let core = self.shared.core().clone();
@@ -181,7 +191,7 @@ impl Fetcher {
         }
         let now = Instant::now();
         for mut cursor in std::mem::take(&mut self.cursors) {
-            if cursor.offset().is_some() {
+            if cursor.offset().is_some() || !cursor.is_current() {
                 self.cursors.push(cursor);
                 continue;
             }
@@ -226,7 +236,7 @@ impl Fetcher {
         }
         let now = Instant::now();
         for mut cursor in std::mem::take(&mut self.cursors) {
-            let Some(offset) = cursor.offset().filter(|_| cursor.unvalidated) else {
+            let Some(offset) = cursor.offset().filter(|_| cursor.unvalidated && cursor.is_current()) else {
                 self.cursors.push(cursor);
                 continue;
             };
@@ -276,6 +286,7 @@ impl Fetcher {
         let max_wait = Duration::from_millis(request.max_wait_ms.unsigned_abs().into());
         let deadline = Deadline::after(self.shared.core().config().request_timeout + max_wait);
         self.connection()?.send_version(&request, version, true, deadline)?;
+        self.wait_for_answer(max_wait, deadline)?;
         let response = match self.connection()?.receive::<FetchRequest>(deadline) {
             Ok(response) => response,
             Err(error) if error.kind() == ErrorKind::TooLarge => return self.answer_too_large(error),
@@ -291,6 +302,32 @@ impl Fetcher {
             _ => return Err(Error::from_code(code, "the broker refused a fetch")),
         }
         Ok(())
+    }
+
+    /// Waits until an answer begins to arrive. A broker that says nothing for longer than it was allowed to is given up
+    /// as soon as one of its partitions has a new leader: it hangs, or the network to it is cut.
+    fn wait_for_answer(&mut self, max_wait: Duration, deadline: Deadline) -> Result<()> {
+        const SLACK: Duration = Duration::from_secs(1);
+        let core = self.shared.core().clone();
+        let mut allowed = max_wait + SLACK;
+        loop {
+            match self.connection()?.wait_readable(None, deadline.within(allowed))? {
+                Readiness::TimedOut if !deadline.has_passed() => {}
+                // After the deadline the attempt to receive says so.
+                _ => return Ok(()),
+            }
+            let snapshot = core.snapshot();
+            let led_elsewhere = |cursor: &Cursor| {
+                let (topic, partition) = cursor.key();
+                let leader = snapshot.leader(topic, partition);
+                cursor.preferred.is_none() && leader.is_some_and(|leader| leader.node_id != cursor.leader.node_id)
+            };
+            if self.cursors.iter().any(led_elsewhere) {
+                return Err(Error::new(ErrorKind::Network, "no answer, and there is a new leader"));
+            }
+            core.refresh_since(snapshot.generation);
+            allowed = SLACK;
+        }
     }
 
     /// The next request; `None` if there is nothing to ask for.
@@ -361,7 +398,10 @@ impl Fetcher {
         let answer_bytes: usize = response.responses.iter().flat_map(|topic| &topic.partitions).map(size).sum();
         let mut names: HashMap<[u8; 16], Arc<str>> = HashMap::new();
         if version >= 13 {
-            names.extend(self.cursors.iter().map(|cursor| (cursor.topic_id, cursor.state.topic.clone())));
+            // Those of one topic stand together.
+            for topic in self.cursors.chunk_by(|a, b| a.topic_id == b.topic_id).filter_map(<[Cursor]>::first) {
+                names.insert(topic.topic_id, topic.state.topic.clone());
+            }
         }
         for topic in response.responses {
             let by_id = names.get(&topic.topic_id).filter(|_| version >= 13).cloned();
@@ -449,8 +489,7 @@ impl Fetcher {
             self.leaving.push(cursor);
             return;
         }
-        let policy = self.shared.config().reset;
-        cursor.at = match policy {
+        cursor.at = match self.shared.config().reset {
             OffsetReset::Earliest => Start::Earliest,
             OffsetReset::Latest => Start::Latest,
             OffsetReset::Fail => {

@@ -145,7 +145,9 @@ mod tests {
     fn a_fetcher_retires_only_with_an_empty_inbox() {
         let (first, _first_end) = cursor(0);
         let (done, wait) = crossbeam_channel::bounded::<()>(0);
-        let handle = FetcherHandle::start(7, vec![first], move |_| drop(wait.recv()));
+        let handle = FetcherHandle::start(7, vec![first], move |_| {
+            let _ = wait.recv();
+        });
         let handle = handle.map_err(|(error, _)| error).unwrap();
         assert!(!handle.retire());
         assert_eq!(handle.take().len(), 1);

@@ -36,9 +36,7 @@ mod tests {
     use super::*;
 
     fn cut(size: usize) -> Scan {
-        let mut found = Scan::default();
-        found.incomplete = Some(size);
-        found
+        Scan { incomplete: Some(size), ..Scan::default() }
     }
 
     #[test]
