@@ -12,5 +12,7 @@ mod consuming;
 mod faulty_network;
 mod groups;
 mod history;
+mod members;
+mod membership;
 mod producing;
 mod versions;
