@@ -115,7 +115,7 @@ fn assert_described(cluster: &Cluster, group: &str, owners: &BTreeMap<i32, Strin
 }
 
 /// The lines of `consumer-groups --describe`, by the names of the columns, which differ over the versions.
-fn describe(cluster: &Cluster, group: &str) -> Vec<BTreeMap<String, String>> {
+pub(crate) fn describe(cluster: &Cluster, group: &str) -> Vec<BTreeMap<String, String>> {
     let output = cluster.tools().consumer_groups(&["--describe", "--group", group]);
     let mut lines = output.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     let header = lines.by_ref().find(|words| words.contains(&"CURRENT-OFFSET")).unwrap_or_default();

@@ -10,6 +10,7 @@ mod bad_input;
 mod broker_faults;
 mod consuming;
 mod faulty_network;
+mod group_members;
 mod groups;
 mod history;
 mod members;
