@@ -94,6 +94,12 @@ impl Brokers {
         Ok(())
     }
 
+    /// For how long nobody gets the next attempt at this address; zero if it is free.
+    pub(super) fn delay(&self, peer: &Peer, now: Instant) -> Duration {
+        let state = self.lock();
+        state.attempts.get(&address(peer)).map_or(Duration::ZERO, |a| a.not_before.saturating_duration_since(now))
+    }
+
     /// A claimed attempt failed. The backoff counts from now, and has been made longer by the claim.
     pub(super) fn attempt_failed(&self, peer: &Peer, error: &Error, now: Instant) {
         let mut state = self.lock();

@@ -11,7 +11,7 @@ use crossbeam_channel::Receiver;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A connection to a Kafka cluster: brokers, metadata, versions. Cheap to clone; all clones are the same client.
 ///
@@ -243,6 +243,11 @@ impl Core {
             self.refresh_since(generation);
         }
         dialled
+    }
+
+    /// For how long [`dial`](Self::dial) would only wait: for owners of what could go to another node meanwhile.
+    pub(crate) fn dial_delay(&self, node_id: i32) -> Duration {
+        self.peer(node_id).map_or(Duration::ZERO, |peer| self.brokers.delay(&peer, Instant::now()))
     }
 
     fn dial_peer(&self, peer: &Peer, interrupt: &Interrupt, deadline: Deadline) -> Result<Connection> {

@@ -381,6 +381,13 @@ impl Cursor {
         self.leave_replica(now);
     }
 
+    /// Tries again then, or as soon as another broker leads.
+    pub(super) fn wait_for_broker(&mut self, at: Instant, generation: u64) {
+        self.retry.not_before = Some(at);
+        self.retry.stale = Some((generation, at));
+        self.leave_replica(at);
+    }
+
     /// Goes back to the leader, and stays there for a while: it would name the same replica again.
     pub(super) fn leave_replica(&mut self, now: Instant) {
         const WITH_THE_LEADER: Duration = Duration::from_secs(5);

@@ -7,7 +7,7 @@ use super::cursor::{Cursor, Start};
 use super::handle::FetcherHandle;
 use super::lookup::{self, Found, Validity};
 use super::progress::{Progress, progress};
-use super::session::{Ask, FetchSession};
+use super::session::{self, Ask, FetchSession};
 use super::settings::OffsetReset;
 use crate::batch::scan;
 use crate::cluster::Leader;
@@ -139,8 +139,8 @@ impl Fetcher {
         if !self.cursors.iter().any(Cursor::has_room) {
             return self.wait_for_room();
         }
-        if self.connection.as_ref().is_none_or(Connection::is_broken) {
-            self.connect()?;
+        if self.connection.as_ref().is_none_or(Connection::is_broken) && !self.connect()? {
+            return Ok(());
         }
         self.look_up()?;
         self.validate()?;
@@ -162,16 +162,24 @@ impl Fetcher {
         Ok(())
     }
 
-    fn connect(&mut self) -> Result<()> {
-        /// Time for two retransmissions of the first packet, and more after each failure. A broker that is gone must not hold
-        /// up its partitions for the whole setup timeout: between attempts the router sees it when they have a new leader.
+    /// True if there is a connection now. Partitions do not wait here for a broker that may be gone, but with the router,
+    /// which sees it when they have a new leader.
+    fn connect(&mut self) -> Result<bool> {
+        /// Time for two retransmissions of the first packet, and more after each failure.
         const FIRST_ATTEMPT: Duration = Duration::from_secs(3);
         self.session.lost();
+        let core = self.shared.core().clone();
+        let delay = core.dial_delay(self.handle.node());
+        if !delay.is_zero() {
+            let (generation, at) = (core.snapshot().generation, Instant::now() + delay);
+            self.cursors.iter_mut().for_each(|cursor| cursor.wait_for_broker(at, generation));
+            self.leaving.append(&mut self.cursors);
+            return Ok(false);
+        }
         let failures = self.cursors.iter().map(Cursor::failures).max().unwrap_or(0);
         let deadline = Deadline::after(FIRST_ATTEMPT.saturating_mul(failures.saturating_add(1)));
-        let dialled = self.shared.core().dial(self.handle.node(), self.shared.interrupt(), deadline);
-        self.connection = Some(dialled?);
-        Ok(())
+        self.connection = Some(core.dial(self.handle.node(), self.shared.interrupt(), deadline)?);
+        Ok(true)
     }
 
     /// Finds the offsets of partitions that begin at an end of the log or at a time.
@@ -296,7 +304,7 @@ impl Fetcher {
         let again = !self.session.answered(code, response.session_id);
         match classify(code) {
             Verdict::Go => self.answered(response, version, generation),
-            _ if again && is_of_session(code) => {
+            _ if again && session::is_of_session(code) => {
                 log::debug!("kafka-fetch-{}: {code}; a full fetch", self.handle.node())
             }
             _ => return Err(Error::from_code(code, "the broker refused a fetch")),
@@ -583,14 +591,4 @@ fn ask(cursor: &Cursor) -> Option<Ask<'_>> {
         offset: cursor.asked?,
         max_bytes: cursor.fetch_bytes,
     })
-}
-
-/// Errors after which only the session has to be made anew.
-fn is_of_session(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::FETCH_SESSION_ID_NOT_FOUND
-            | ErrorCode::INVALID_FETCH_SESSION_EPOCH
-            | ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR
-    )
 }

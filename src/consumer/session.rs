@@ -154,6 +154,16 @@ impl FetchSession {
     }
 }
 
+/// Errors after which only the session has to be made anew.
+pub(super) fn is_of_session(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::FETCH_SESSION_ID_NOT_FOUND
+            | ErrorCode::INVALID_FETCH_SESSION_EPOCH
+            | ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR
+    )
+}
+
 fn topics<'a: 'b, 'b>(asks: impl Iterator<Item = &'b Ask<'a>>, by_id: bool) -> Vec<FetchTopic> {
     let mut topics: Vec<FetchTopic> = Vec::new();
     let mut current: Option<&Arc<str>> = None;
