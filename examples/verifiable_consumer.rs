@@ -16,6 +16,9 @@ use std::time::Duration;
 use support::event::Event;
 use support::{Connection, Outcome, StopFlag};
 
+/// How long after a signal the process ends at the latest: time for the handlers, the last commit and leaving
+const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// Reads a topic as a member of a group and prints events, such as rebalances, records and commits, as JSON
 #[derive(Debug, Parser)]
 struct Args {
@@ -99,7 +102,11 @@ fn consume(args: &Args) -> Outcome<ExitCode> {
             if !requested.is_set() {
                 requested.set();
                 print(Event::new("shutdown_requested"));
-                stop.stop();
+                // A handler that hangs can't be ended, and `consume` waits for it.
+                if let Err(error) = stop.stop_and_wait(STOP_TIMEOUT) {
+                    eprintln!("error: {error}");
+                    std::process::exit(1);
+                }
             }
         }
     })?;

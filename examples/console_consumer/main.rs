@@ -104,7 +104,12 @@ fn consume(args: &Args) -> Outcome<ExitCode> {
         skip_errors: args.skip_message_on_error,
         max: args.max_messages.and_then(|max| u64::try_from(max).ok()).unwrap_or(u64::MAX),
         timeout: args.timeout_ms.and_then(|timeout| u64::try_from(timeout).ok()).map(Duration::from_millis),
-        output: Mutex::new(Output { out: BufWriter::new(std::io::stdout()), count: 0, last: Instant::now() }),
+        output: Mutex::new(Output {
+            out: BufWriter::new(std::io::stdout()),
+            count: 0,
+            last: Instant::now(),
+            closed: false,
+        }),
     };
     let outcome = match args.partition {
         Some(partition) => consume_partition(args, partition, &client, &properties, &printer),
@@ -228,6 +233,8 @@ struct Output {
     count: u64,
     /// When the last record was printed.
     last: Instant,
+    /// Nobody reads the output any more.
+    closed: bool,
 }
 
 /// What became of a batch.
@@ -245,6 +252,9 @@ impl Printer {
 
     fn print(&self, batch: &FetchedBatch) -> Outcome<Printed> {
         let mut output = self.output();
+        if output.closed {
+            return Ok(Printed { next_offset: None, is_end: true });
+        }
         let mut printed = Printed { next_offset: None, is_end: output.count >= self.max };
         for record in batch {
             if output.count >= self.max {
@@ -263,7 +273,7 @@ impl Printer {
             output.count += 1;
             let headers = record.headers().raw().map(|header| (header.key, header.value));
             match self.formatter.write(&mut output.out, &fields, headers) {
-                Err(error) if error.kind() != std::io::ErrorKind::InvalidData => return Ok(closed()),
+                Err(error) if error.kind() != std::io::ErrorKind::InvalidData => return Ok(output.close()),
                 Err(error) if self.skip_errors => eprintln!("error: skipping a message: {error}"),
                 done => done?,
             }
@@ -273,15 +283,18 @@ impl Printer {
         printed.is_end |= output.count >= self.max;
         match output.out.flush() {
             Ok(()) => Ok(printed),
-            Err(_) => Ok(closed()),
+            Err(_) => Ok(output.close()),
         }
     }
 }
 
-/// Nobody reads the output any more, so nothing of this batch counts as printed.
-fn closed() -> Printed {
-    eprintln!("Unable to write to standard out, closing consumer.");
-    Printed { next_offset: None, is_end: true }
+impl Output {
+    /// Nothing of the batch counts as printed.
+    fn close(&mut self) -> Printed {
+        eprintln!("Unable to write to standard out, closing consumer.");
+        self.closed = true;
+        Printed { next_offset: None, is_end: true }
+    }
 }
 
 /// Checks the options as Kafka's tool does; returns all settings and the group.
