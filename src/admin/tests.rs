@@ -147,7 +147,7 @@ fn nobody_is_controller_until_the_deadline() {
     facts.lock().unwrap().controller = 0;
     // The metadata goes on naming the wrong one.
     let admin = Admin::new(&cluster.client).timeout(Duration::from_millis(300));
-    let wrong = facts.clone();
+    let wrong = facts;
     let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let stopped = stop.clone();
     let liar = std::thread::spawn(move || {

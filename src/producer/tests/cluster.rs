@@ -34,7 +34,6 @@ pub(super) struct Produced {
     pub(super) nth: usize,
     /// The broker: 1 and up.
     pub(super) node: i32,
-    pub(super) at: Instant,
     pub(super) batches: Vec<Got>,
 }
 
@@ -216,10 +215,10 @@ impl State {
             }
         }
         let nth = self.count.fetch_add(1, Ordering::SeqCst);
-        let produced = Produced { nth, node, at: Instant::now(), batches };
+        let produced = Produced { nth, node, batches };
         self.requests.lock().unwrap().push(produced.clone());
         let act = (self.script)(&produced, &Switch(&self.leader));
-        let mut answer = |write: bool, code: ErrorCode| {
+        let answer = |write: bool, code: ErrorCode| {
             let mut response = ProduceResponse::default();
             let mut batches = produced.batches.iter();
             for topic in &request.topic_data {
