@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use sarameya::{Client, Producer, ProducerRecord};
+
 use crate::support::examples;
 use crate::support::kafka::{Cluster, Version};
 use crate::support::process::{Process, input_file};
@@ -84,6 +86,91 @@ fn two_members_share_and_one_takes_over(version: Version) {
     wait_until("the second member has the rest", LIMIT, || seen(&[&first, &second]).len() >= 15);
     assert_eq!(seen(&[&first, &second]), all(sent), "each once");
     assert_described(cluster, &group, &owners(&[&second]), sent, CLIENT_ID);
+}
+
+#[test]
+fn mixed_group_kafka_3_9_1_shares_with_java_by_range() {
+    require_kafka!();
+    shares_with_java(Version::V3_9_1, "RangeAssignor");
+}
+
+#[test]
+fn mixed_group_kafka_2_5_1_shares_with_java_by_round_robin() {
+    require_kafka!();
+    shares_with_java(Version::V2_5_1, "RoundRobinAssignor");
+}
+
+/// Two of our members and a Java consumer: whoever leads the group, all understand what it assigned. Java joins first,
+/// so that it leads and ours join its rounds; then it leaves, one of ours leads, and it comes back to be assigned by us.
+fn shares_with_java(version: Version, assignor: &str) {
+    let cluster = Cluster::shared(version);
+    let (topic, group) = (unique("mixed"), unique("mixed"));
+    cluster.create_topic(&topic, 6);
+    let client = Client::connect(&cluster.bootstrap()).expect("a client");
+    let producer = Producer::builder(&client).build().expect("a producer");
+    let mut sent = 0;
+    let mut send_to_all = || {
+        for partition in (0..6).cycle().take(60) {
+            let value = sent.to_string();
+            drop(producer.send(&ProducerRecord::new(&topic).partition(partition).value(&value)).expect("a send"));
+            sent += 1;
+        }
+        producer.flush(LIMIT).expect("a flush");
+        sent
+    };
+    let strategy = format!("partition.assignment.strategy=org.apache.kafka.clients.consumer.{assignor}");
+    let java = || {
+        let what = ["--topic", &topic, "--group", &group, "--from-beginning", "--consumer-property", &strategy];
+        let quick = ["--consumer-property", "heartbeat.interval.ms=300", "--consumer-property", "client.id=java"];
+        cluster.tools().spawn("console-consumer", &[what.as_slice(), &quick].concat())
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = input_file(folder.path(), &format!("client.id=ours\nheartbeat.interval.ms=300\n{strategy}\n"));
+    let (bootstrap, config) = (cluster.bootstrap(), config.display().to_string());
+    let ours = || {
+        let connection = ["--bootstrap-server", &bootstrap, "--command-config", &config];
+        let what = ["--topic", &topic, "--group", &group, "--from-beginning"];
+        examples::spawn("consumer_auto_commit", &[connection.as_slice(), &what].concat())
+    };
+
+    send_to_all();
+    let mut first_java = java();
+    wait_until("Java consumes alone", LIMIT, || numbers(&first_java).len() == 60);
+    let members = [ours(), ours()];
+    let shares = |each: usize| {
+        let [first, second] = members.each_ref().map(owned);
+        first.is_disjoint(&second) && first.len() == each && second.len() == each
+    };
+    wait_until("each of three has two", LIMIT, || shares(2));
+    let expected = send_to_all();
+    let seen = |java: &[&Process]| -> Vec<i64> {
+        let ours = members.iter().flat_map(values);
+        let mut all: Vec<i64> = ours.chain(java.iter().flat_map(|each| numbers(each))).collect();
+        all.sort_unstable();
+        all
+    };
+    wait_until("all of the second round", LIMIT, || seen(&[&first_java]).len() >= 120);
+    assert_eq!(seen(&[&first_java]), (0..expected).collect::<Vec<_>>(), "each once");
+
+    first_java.terminate(LIMIT);
+    wait_until("ours have three each", LIMIT, || shares(3));
+    let second_java = java();
+    wait_until("each of three has two again", LIMIT, || shares(2));
+    let rows = describe(cluster, &group);
+    let by_client: BTreeMap<&str, usize> = rows.iter().fold(BTreeMap::new(), |mut counts, row| {
+        *counts.entry(row["CLIENT-ID"].as_str()).or_default() += 1;
+        counts
+    });
+    assert_eq!(by_client, BTreeMap::from([("java", 2), ("ours", 4)]), "{rows:?}");
+    let expected = send_to_all();
+    wait_until("all of the third round", LIMIT, || seen(&[&first_java, &second_java]).len() >= 180);
+    assert_eq!(seen(&[&first_java, &second_java]), (0..expected).collect::<Vec<_>>(), "each once");
+    assert_eq!(numbers(&second_java).len(), 20);
+}
+
+/// The values that a console consumer has printed.
+fn numbers(java: &Process) -> Vec<i64> {
+    java.stdout().lines().filter_map(|line| line.parse().ok()).collect()
 }
 
 /// Sends one record with the example program; returns its offset as printed.
