@@ -16,4 +16,5 @@ mod history;
 mod members;
 mod membership;
 mod producing;
+mod programs;
 mod versions;
