@@ -165,6 +165,12 @@ fn refresh(core: &Core) {
     until(core, |snapshot| snapshot.generation > generation);
 }
 
+/// One call to one node over a pooled connection.
+fn call<R: Request>(core: &Core, node: i32, request: &R) -> Result<R::Response> {
+    let deadline = Deadline::after(LONG);
+    core.with_node(node, core.interrupt(), deadline, |connection| connection.call(request, deadline))
+}
+
 #[test]
 fn c1_refused_bootstrap_addresses_do_no_harm() {
     let world = World::default();
@@ -408,16 +414,12 @@ fn a_pooled_connection_is_used_again_and_replaced_once_it_is_dead() {
     let client = connect(&[&seed.address()]);
     let core = client.core();
     let request = MetadataRequest { topics: Some(Vec::new()), ..Default::default() };
-    let call = || {
-        core.with_node(1, core.interrupt(), Deadline::after(LONG), |connection| {
-            connection.call(&request, Deadline::after(LONG))
-        })
-    };
-    call().unwrap();
-    call().unwrap();
+    let call = || call(core, 1, &request).unwrap();
+    call();
+    call();
     assert_eq!(node.connections(), 1);
     node.close_connections();
-    call().unwrap();
+    call();
     assert_eq!(node.connections(), 2);
 }
 
@@ -441,10 +443,7 @@ fn a_pooled_connection_that_dies_in_use_is_replaced() {
     let core = client.core();
     let request = MetadataRequest { topics: Some(Vec::new()), ..Default::default() };
     for _ in 0..3 {
-        core.with_node(1, core.interrupt(), Deadline::after(LONG), |connection| {
-            connection.call(&request, Deadline::after(LONG))
-        })
-        .unwrap();
+        call(core, 1, &request).unwrap();
     }
     assert_eq!(node.connections(), 3);
 }
