@@ -268,9 +268,16 @@ impl Refresher {
         let kept = self.connection.take().filter(|c| c.is_reusable() && self.rounds_here < ROUNDS_PER_CONNECTION);
         if let Some(connection) = kept {
             // A broker that hangs must leave time for the others.
+            let peer = connection.peer().clone();
             match self.ask_on(connection, topics, create, deadline.within(self.request_timeout / 2)) {
                 Ok(response) => return Ok(response),
-                Err(error) => log::debug!("metadata from the known connection: {error}"),
+                Err(error) => {
+                    log::debug!("metadata from the known connection: {error}");
+                    // It would be no faster over a new connection: the others come first.
+                    if error.kind() == ErrorKind::Timeout && error.code().is_none() {
+                        self.brokers.attempt_failed(&peer, &error, Instant::now());
+                    }
+                }
             }
         }
         let candidates = self.brokers.candidates(&self.shared.snapshot());

@@ -116,3 +116,39 @@ impl Waker {
         wait_for(self.fd(), PollFlags::IN, Some(interrupt), None, deadline)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_written_late_ends_one_wait_at_most() {
+        let waker = Waker::new().unwrap();
+        let interrupt = Interrupt::new().unwrap();
+        // A wake sets the flag; before it writes its byte, the owner drains on another occasion.
+        assert!(!waker.pending.swap(true, Ordering::SeqCst));
+        waker.drain();
+        (&waker.writer).write_all(&[1]).unwrap();
+        let soon = || Deadline::after(Duration::from_millis(10));
+        assert_eq!(waker.wait(&interrupt, soon()).unwrap(), Readiness::Ready);
+        waker.drain();
+        assert_eq!(waker.wait(&interrupt, soon()).unwrap(), Readiness::TimedOut);
+        waker.wake();
+        assert_eq!(waker.wait(&interrupt, soon()).unwrap(), Readiness::Ready);
+    }
+
+    #[test]
+    fn a_triggered_interrupt_stays_so_for_all_clones() {
+        let interrupt = Interrupt::new().unwrap();
+        let clone = interrupt.clone();
+        assert!(!clone.wait(Duration::from_millis(1)));
+        interrupt.trigger();
+        interrupt.trigger();
+        for _ in 0..2 {
+            assert!(clone.is_triggered() && clone.wait(Duration::from_secs(60)));
+            let far = Deadline::after(Duration::from_secs(60));
+            let error = Waker::new().unwrap().wait(&clone, far).unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::Closed);
+        }
+    }
+}
