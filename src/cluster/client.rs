@@ -11,7 +11,7 @@ use crossbeam_channel::Receiver;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A connection to a Kafka cluster: brokers, metadata, versions. Cheap to clone; all clones are the same client.
 ///
