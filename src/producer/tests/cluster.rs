@@ -34,6 +34,7 @@ pub(super) struct Produced {
     pub(super) nth: usize,
     /// The broker: 1 and up.
     pub(super) node: i32,
+
     pub(super) batches: Vec<Got>,
 }
 
@@ -51,6 +52,8 @@ pub(super) enum Act {
     Answer(Box<dyn Fn(&mut ProduceResponse)>),
 }
 
+type Script = dyn Fn(&Produced, &Switch<'_>) -> Act + Send + Sync;
+
 /// What is in a partition's log.
 #[derive(Debug, Default)]
 struct Log {
@@ -67,7 +70,7 @@ struct State {
     ids: AtomicI32,
     logs: Mutex<HashMap<(String, i32), Log>>,
     requests: Mutex<Vec<Produced>>,
-    script: Box<dyn Fn(&Produced, &Switch) -> Act + Send + Sync>,
+    script: Box<Script>,
 }
 
 /// Moves the leader of all partitions.
@@ -90,7 +93,7 @@ impl Cluster {
     pub(super) fn new(
         brokers: i32,
         partitions: i32,
-        script: impl Fn(&Produced, &Switch) -> Act + Send + Sync + 'static,
+        script: impl Fn(&Produced, &Switch<'_>) -> Act + Send + Sync + 'static,
     ) -> Self {
         let state = Arc::new(State {
             ports: OnceLock::new(),

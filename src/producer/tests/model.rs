@@ -33,7 +33,7 @@ struct Log {
 }
 
 impl Log {
-    fn append(&mut self, bytes: &Bytes) -> (ErrorCode, i64) {
+    fn append(&mut self, bytes: &Bytes) -> Answer {
         let batch = only(bytes);
         batch.verify_crc().unwrap();
         let values = values(bytes);
@@ -90,6 +90,9 @@ fn values(bytes: &Bytes) -> Vec<u64> {
     decoded.records().map(|record| value(record.unwrap().value())).collect()
 }
 
+/// An error code and a base offset.
+type Answer = (ErrorCode, i64);
+
 struct Run {
     rng: Rng,
     idempotent: bool,
@@ -101,7 +104,7 @@ struct Run {
     /// Which node leads; the client may not know yet.
     leader: i32,
     /// What is on the connection to each node, oldest first, with its answer once it has been handled.
-    pipes: [VecDeque<(Batch, Option<(ErrorCode, i64)>)>; 2],
+    pipes: [VecDeque<(Batch, Option<Answer>)>; 2],
     /// A request that a broker had begun to handle when its connection died.
     late: Option<(i32, Bytes)>,
     sealing: Vec<Unsealed>,
