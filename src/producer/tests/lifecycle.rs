@@ -46,38 +46,86 @@ fn t6_until_the_first_acknowledgement_one_batch_is_in_flight() {
 
 #[test]
 fn b3_a_moved_leader_is_followed_at_once_in_order_and_without_duplicates() {
-    for metadata_first in [true, false] {
-        let cluster = Arc::new(Cluster::new(2, 1, move |request, leader| match (request.nth, request.node) {
-            (3, 1) => {
-                leader.leader(2);
-                // Time enough for a refresh that another topic asks for, while this answer is outstanding.
-                std::thread::sleep(if metadata_first { 150 * MS } else { MS });
-                Act::Refuse(ErrorCode::NOT_LEADER_OR_FOLLOWER)
-            }
-            (4.., 1) => Act::Refuse(ErrorCode::NOT_LEADER_OR_FOLLOWER),
-            _ => Act::Write,
-        }));
-        let client = cluster.client();
-        let producer = Producer::builder(&client).linger(Duration::ZERO).batch_size(ONE_RECORD).build().unwrap();
-        let start = Instant::now();
-        let deliveries: Vec<_> = (0..20)
-            .map(|i| {
-                if i < 3 {
-                    producer.send(&record(&i.to_string())).inspect(|delivery| _ = delivery.wait()).unwrap()
-                } else {
-                    producer.send(&record(&i.to_string())).unwrap()
-                }
-            })
-            .collect();
-        if metadata_first {
-            cluster.wait_for_requests(4);
-            client.partition_count("another").unwrap();
+    let cluster = Cluster::new(2, 1, |request, leader| match (request.nth, request.node) {
+        (3, 1) => {
+            leader.leader(2);
+            Act::Refuse(ErrorCode::NOT_LEADER_OR_FOLLOWER)
         }
-        let offsets: Vec<_> = deliveries.iter().map(|d| d.wait().unwrap().offset().unwrap()).collect();
-        assert_eq!(offsets, (0..20).collect::<Vec<_>>());
-        assert!(start.elapsed() < 1000 * MS, "{:?}", start.elapsed());
-        assert_eq!(cluster.requests().last().unwrap().node, 2);
+        (4.., 1) => Act::Refuse(ErrorCode::NOT_LEADER_OR_FOLLOWER),
+        _ => Act::Write,
+    });
+    let producer = builder(&cluster).batch_size(ONE_RECORD).build().unwrap();
+    let start = Instant::now();
+    let deliveries: Vec<_> = (0..20).map(|i| producer.send(&record(&i.to_string())).unwrap()).collect();
+    let offsets: Vec<_> = deliveries.iter().map(|d| d.wait().unwrap().offset().unwrap()).collect();
+    assert_eq!(offsets, (0..20).collect::<Vec<_>>());
+    assert!(start.elapsed() < 1000 * MS, "{:?}", start.elapsed());
+    assert_eq!(cluster.requests().last().unwrap().node, 2);
+}
+
+#[test]
+fn b3_the_new_leaders_sender_is_woken_for_what_the_old_one_refused() {
+    // The metadata are newer than the answer, so that no refresh after it finds that the leader has moved.
+    let cluster = Cluster::new(2, 1, |request, leader| match (request.batches[0].values[0].as_str(), request.node) {
+        ("to 2", 1) | ("to 1", 2) => {
+            leader.leader(3 - request.node);
+            std::thread::sleep(400 * MS);
+            Act::Refuse(ErrorCode::NOT_LEADER_OR_FOLLOWER)
+        }
+        _ => Act::Write,
+    });
+    let client = cluster.client();
+    let producer = Producer::builder(&client).linger(Duration::ZERO).build().unwrap();
+    let mut sent = 0;
+    for (value, topic) in [("first", "u"), ("to 2", "v"), ("to 1", "w"), ("to 2", "x")] {
+        let start = Instant::now();
+        let delivery = producer.send(&record(value)).unwrap();
+        sent += 1;
+        cluster.wait_for_requests(2 * sent - 1 - usize::from(sent > 1));
+        client.partition_count(topic).unwrap();
+        delivery.wait().unwrap();
+        assert!(start.elapsed() < 1500 * MS, "{value}: {:?}", start.elapsed());
     }
+}
+
+#[test]
+fn what_a_caller_leaves_in_flight_is_received_by_the_thread() {
+    let cluster = Cluster::new(1, 2, |request, _| {
+        match request.batches[0].values[0].as_str() {
+            "short" => std::thread::sleep(60 * MS),
+            "long" => std::thread::sleep(120 * MS),
+            _ => {}
+        }
+        Act::Write
+    });
+    let producer = SyncProducer::builder(&cluster.client()).build_sync().unwrap();
+    let send = |partition: i32, value: &str| {
+        let start = Instant::now();
+        producer.send(&ProducerRecord::new("t").partition(partition).value(value)).unwrap();
+        start.elapsed()
+    };
+    send(0, "first");
+    send(1, "first");
+    // The thread lets go of the sender.
+    std::thread::sleep(20 * MS);
+    std::thread::scope(|scope| {
+        let short = scope.spawn(|| send(0, "short"));
+        cluster.wait_for_requests(3);
+        let long = scope.spawn(|| send(1, "long"));
+        assert!(short.join().unwrap() < 110 * MS, "its own answer is all it waits for");
+        assert!(long.join().unwrap() < 1000 * MS);
+    });
+}
+
+#[test]
+fn what_comes_after_the_end_is_resolved_by_who_brings_it() {
+    let cluster = Cluster::new(1, 1, |_, _| Act::Silence);
+    let producer = builder(&cluster).build().unwrap();
+    producer.shared().resolve_all(&Error::new(ErrorKind::Closed, "the end"));
+    // A thread that had seen the producer open a moment before.
+    let delivery = producer.send(&record("late")).unwrap();
+    assert_eq!(kind_of_failure(&delivery).0, ErrorKind::Closed);
+    producer.close(Duration::ZERO).unwrap();
 }
 
 #[test]
