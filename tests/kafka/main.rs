@@ -6,6 +6,7 @@
 #[macro_use]
 mod support;
 
+mod administration;
 mod bad_input;
 mod broker_faults;
 mod consuming;
