@@ -278,6 +278,71 @@ fn i15_kafka_4_3_0_a_slow_claim_delays_no_other() {
 }
 
 #[test]
+fn g9_kafka_4_3_0_a_handler_that_panics_commits_what_came_before() {
+    require_kafka!();
+    let cluster = Cluster::shared(Version::V4_3_0);
+    let (topic, group) = (unique("panics"), unique("panics"));
+    cluster.create_topic(&topic, 2);
+    let client = client(cluster, "panics");
+    produce(&client, &topic, 2, "load", 10);
+    let work = |partition: i32, value: &str| {
+        // The other partition must not end first: its end would hide whether it was ended.
+        std::thread::sleep(Duration::from_millis(if partition == 0 { 200 } else { 0 }));
+        assert_ne!(value, "load-1-7", "as this test wants it");
+    };
+    let mut member = Member::start_with(&client, &group, &topic, |builder| builder, Box::new(work));
+    let error = member.join().expect_err("the handler panicked");
+    assert_eq!(error.kind(), ErrorKind::HandlerPanic, "{error:?}");
+    assert!(error.to_string().contains("as this test wants it"), "{error}");
+
+    let described = describe(cluster, &group, &topic);
+    let processed = lock(&member.seen.records).iter().filter(|record| record.0 == 0).count();
+    assert!(processed < 10, "the other claim was not ended");
+    let committed = |partition| described.get(&partition).map_or("-", |line| line.committed.as_str());
+    assert_eq!(committed(1), "7", "{described:?}");
+    assert_eq!(committed(0), if processed == 0 { "-".to_owned() } else { processed.to_string() }, "{described:?}");
+    // The client is as good as before.
+    let next = Member::start(&client, &group, &topic);
+    next.wait_count(3 + 10 - processed);
+    assert!(lock(&next.seen.records).contains(&(1, 7, "load-1-7".to_owned())));
+    next.stop().expect("a clean end");
+}
+
+#[test]
+fn g4_kafka_4_3_0_a_member_that_was_frozen_stores_no_late_commit() {
+    require_kafka!();
+    let cluster = Cluster::shared(Version::V4_3_0);
+    let (topic, group) = (unique("frozen"), unique("frozen"));
+    cluster.create_topic(&topic, 2);
+    let client = client(cluster, "frozen");
+    produce(&client, &topic, 2, "first", 10);
+    let committed = |offset: &str| {
+        let described = describe(cluster, &group, &topic);
+        described.len() == 2 && described.values().all(|line| line.committed == offset)
+    };
+    let mut frozen = verifiable_consumer(cluster, &group, &topic);
+    wait_until("the first records are committed", LIMIT, || committed("10"));
+    frozen.signal("STOP");
+    let member = Member::start(&client, &group, &topic);
+    member.wait_claims(2);
+    produce(&client, &topic, 2, "second", 10);
+    member.wait_count(20);
+    wait_until("the second records are committed", LIMIT, || committed("20"));
+
+    frozen.signal("CONT");
+    // It learns that it was taken for dead, and joins anew.
+    member.wait_claims(1);
+    assert!(committed("20"), "{:?}", describe(cluster, &group, &topic));
+    produce(&client, &topic, 2, "third", 10);
+    member.wait_count(30);
+    wait_until("the third records are committed", LIMIT, || committed("30"));
+    let seen: BTreeSet<_> = lock(&member.seen.records).iter().map(|record| (record.0, record.1)).collect();
+    assert_eq!(seen.len(), 30, "each once");
+    assert!(frozen.terminate(Duration::from_secs(15)).success());
+    member.stop().expect("a clean end");
+}
+
+#[test]
 fn g15_kafka_4_3_0_stops_in_time_whatever_it_does() {
     require_kafka!();
     let cluster = Cluster::shared(Version::V4_3_0);
