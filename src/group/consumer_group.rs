@@ -154,7 +154,8 @@ impl ConsumerGroup {
 
     /// Joins the group and serves session after session until it is stopped; blocks until then. After a stop it returns
     /// `Ok`, when handlers have returned, what is marked is committed and the group left, within the
-    /// [close timeout](ConsumerGroupBuilder::close_timeout) unless a handler does not return.
+    /// [close timeout](ConsumerGroupBuilder::close_timeout). Handlers that take longer are waited for all the same, but what
+    /// they mark after that time can't be committed, and the result is an error of kind [`Timeout`](ErrorKind::Timeout).
     ///
     /// In each session: the member joins and gets its partitions, committed offsets are fetched, `setup` runs here, then
     /// `consume_claim` for each partition on a thread of its own, `kafka-claim-{topic}-{partition}`; when all have
