@@ -262,6 +262,8 @@ mod tests {
         assert_eq!(print(&[("value.deserializer", class)], &long, &[]), "-1\n");
         let integer = Fields { value: Some(&[0, 0, 1, 2]), ..RECORD };
         assert_eq!(print(&[("value.deserializer", "IntegerDeserializer")], &integer, &[]), "258\n");
+        let negative = Fields { value: Some(&[0xff, 0xff, 0xff, 0xfe]), ..RECORD };
+        assert_eq!(print(&[("value.deserializer", "IntegerDeserializer")], &negative, &[]), "-2\n");
         let text = Formatter::new(&[("value.deserializer".into(), "StringDeserializer".into())]).unwrap();
         let mut out = Vec::new();
         text.write(&mut out, &Fields { value: Some(b"a\xff"), ..RECORD }, std::iter::empty()).unwrap();
