@@ -57,7 +57,7 @@ impl Producer {
 
     /// Hands over a record: copies it into a batch and returns.
     ///
-    /// Blocks only for memory, and for the metadata of a topic that is new to this producer, at most
+    /// Blocks only for memory, and for the metadata of a topic or a partition that is new to this producer, at most
     /// [`max_block`](ProducerBuilder::max_block). Fails with [`SendError::NotPersisted`] if the record is too large,
     /// the topic or partition does not exist, memory stays used up, or the producer is closed.
     pub fn send(&self, record: &ProducerRecord<'_>) -> Result<Delivery, SendError> {
@@ -156,6 +156,7 @@ impl Producer {
         let timestamp = record.timestamp.unwrap_or_else(now_ms);
         let mut deadline = None;
         let mut granted = 0;
+        let mut looked_again = false;
         loop {
             let appended = shared.with_topic(record.topic, |topic| {
                 topic.with_partitions(|partitions| {
@@ -166,6 +167,11 @@ impl Producer {
             let mut until = || *deadline.get_or_insert_with(|| Deadline::after(shared.config.max_block));
             match appended.flatten() {
                 None => self.learn_topic(record.topic, block, until())?,
+                // The topic may have grown since its metadata was fetched.
+                Some(Err(error)) if block && !looked_again && is_beyond(record, &error) => {
+                    looked_again = true;
+                    self.look_again(record.topic, until(), &error)?;
+                }
                 Some(Err(error)) => {
                     shared.budget.give(granted);
                     return Err(error);
@@ -267,6 +273,18 @@ impl Producer {
         Ok(())
     }
 
+    /// Waits for newer metadata of a topic, and takes over what partitions it has. Without any, `error` stands.
+    #[cold]
+    fn look_again(&self, topic: &str, deadline: Deadline, error: &Error) -> Result<()> {
+        let core = self.shared.core();
+        let generation = core.snapshot().generation;
+        let newer = core.wait_for(deadline, &self.shared.interrupt, "newer metadata of the topic", |snapshot| {
+            Ok((snapshot.generation > generation).then_some(()))
+        });
+        newer.map_err(|_| error.clone())?;
+        self.learn_topic(topic, true, deadline)
+    }
+
     #[cold]
     fn wait_for_memory(
         &self,
@@ -306,6 +324,12 @@ impl fmt::Debug for Producer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Producer").field("config", &self.shared.config).finish_non_exhaustive()
     }
+}
+
+/// Whether the error is that the record names a partition beyond those known.
+fn is_beyond(record: &ProducerRecord<'_>, error: &Error) -> bool {
+    error.kind() == ErrorKind::InvalidArgument
+        && record.partition.is_some_and(|p| p >= 0 && error.partition() == Some(p))
 }
 
 fn now_ms() -> i64 {

@@ -276,3 +276,19 @@ fn p13_kafka_4_3_0_many_threads_send_synchronously() {
     });
     producer.close(LIMIT).expect("closed");
 }
+
+#[test]
+fn t4_kafka_3_9_1_a_partition_that_is_new_is_found_by_the_send_that_names_it() {
+    require_kafka!();
+    let cluster = Cluster::shared(Version::V3_9_1);
+    let topic = unique("grows");
+    cluster.create_topic(&topic, 1);
+    let client = Client::connect(&cluster.bootstrap()).expect("a client");
+    let producer = SyncProducer::builder(&client).build_sync().expect("a producer");
+    producer.send(&ProducerRecord::new(&topic).partition(0).value("old")).expect("a partition");
+    cluster.tools().topics(&["--alter", "--topic", &topic, "--partitions", "3"]);
+    let sent = producer.send(&ProducerRecord::new(&topic).partition(2).value("new")).expect("a new partition");
+    assert_eq!((sent.partition(), sent.offset()), (2, Some(0)));
+    let error = producer.send(&ProducerRecord::new(&topic).partition(3).value("x")).expect_err("no such partition");
+    assert_eq!((error.error().kind(), error.error().partition()), (ErrorKind::InvalidArgument, Some(3)));
+}
