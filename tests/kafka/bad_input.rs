@@ -319,7 +319,9 @@ fn a_send_that_is_answered_wrongly_fails_by_its_deadline() {
 
         broker.heal();
         within(name, DELIVERY_LIMIT, || producer.send(&record)).unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert_eq!(broker.written(), 1, "{name}");
+        // An attempt of the first record that was on its way at its deadline may have met the healed broker: that is what
+        // "possibly" says. The second is there once.
+        assert!((1..=2).contains(&broker.written()), "{name}: {}", broker.written());
         within(name, SLACK, || producer.close(SLACK)).expect("closed");
     });
 }
