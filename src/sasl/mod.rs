@@ -1,0 +1,10 @@
+//! SASL exchanges as pure state machines: bytes in, bytes out, no I/O and no clock.
+//!
+//! Both sides are here: the client's, whose bytes `net` moves, and the server's, for a broker in
+//! this process.
+
+pub(crate) mod plain;
+pub(crate) mod scram;
+mod secret;
+
+pub(crate) use secret::Secret;
