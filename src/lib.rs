@@ -63,6 +63,8 @@ pub mod batch;
 mod cluster;
 mod config;
 mod consumer;
+#[cfg(feature = "embedded")]
+pub mod embedded;
 mod error;
 mod group;
 mod net;

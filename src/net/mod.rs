@@ -18,3 +18,5 @@ pub(crate) use connection::{Connection, NetConfig, Peer};
 pub(crate) use deadline::Deadline;
 pub(crate) use interrupt::{Interrupt, Waker};
 pub(crate) use stream::Readiness;
+#[cfg(feature = "embedded")]
+pub(crate) use stream::wait_for;

@@ -76,6 +76,11 @@ impl Api {
     }
 }
 
+/// A response as a message whose type is known at run time only.
+pub fn response_message<R: Response + Send + 'static>(response: R) -> Box<dyn Message> {
+    Box::new(OfResponse(response))
+}
+
 fn whole(decode: Decode, version: i16, bytes: Bytes) -> Result<Box<dyn Message>> {
     let mut reader = Reader::new(bytes);
     let message = decode(&mut reader, version)?;

@@ -5,7 +5,7 @@ pub mod messages;
 mod reader;
 mod writer;
 
-pub use any::{Api, Message};
+pub use any::{Api, Message, response_message};
 pub use reader::Reader;
 pub use writer::{Frame, Writer};
 

@@ -1,0 +1,104 @@
+//! How a cluster is set up.
+
+use super::clock::Clock;
+use super::cluster::Cluster;
+use super::connection::Limits;
+use super::core::Core;
+use super::server::{self, Server};
+use super::state::{Broker, Brokers, Settings, State};
+use crate::{Error, Result};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Kafka: `socket.request.max.bytes`.
+const REQUEST_BYTES: usize = 100 * 1024 * 1024;
+const CONNECTIONS: usize = 2000;
+
+/// Sets up a [`Cluster`]; from [`Cluster::builder`].
+#[derive(Debug, Clone)]
+pub struct ClusterBuilder {
+    brokers: usize,
+    port: u16,
+    manual_clock: bool,
+    settings: Settings,
+    racks: Vec<String>,
+    limits: Limits,
+}
+
+impl ClusterBuilder {
+    pub(super) fn new(brokers: usize) -> Self {
+        let limits = Limits { connections: CONNECTIONS, request_bytes: REQUEST_BYTES };
+        let (settings, racks) = (Settings::default(), Vec::new());
+        Self { brokers, port: 0, manual_clock: false, settings, racks, limits }
+    }
+
+    /// The first broker's port; the next brokers have the next ports. Defaults to any free ports.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// A broker setting by Kafka's name, for all brokers. What the cluster does not know is kept and has no effect.
+    #[must_use]
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        self.settings.set(name, value);
+        self
+    }
+
+    /// The racks of the brokers, in turn. Defaults to none. Kafka: `broker.rack`.
+    #[must_use]
+    pub fn racks(mut self, racks: &[&str]) -> Self {
+        self.racks = racks.iter().map(|rack| (*rack).to_owned()).collect();
+        self
+    }
+
+    /// Time stands still in the cluster and passes only by [`Cluster::advance_clock`]: long polls, session timeouts,
+    /// retention. Sockets are not concerned.
+    #[must_use]
+    pub fn manual_clock(mut self) -> Self {
+        self.manual_clock = true;
+        self
+    }
+
+    /// The most connections that clients may have to all brokers together; further ones are closed. Defaults to 2,000.
+    /// Kafka: `max.connections`.
+    #[must_use]
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.limits.connections = connections;
+        self
+    }
+
+    /// Binds the ports and starts the brokers; they are ready when this returns.
+    ///
+    /// # Errors
+    /// [`Config`](crate::ErrorKind::Config) for no brokers at all, [`Network`](crate::ErrorKind::Network) if a port is
+    /// taken or a thread can't be started.
+    pub fn start(self) -> Result<Cluster> {
+        let ids = 1..=i32::try_from(self.brokers).unwrap_or(i32::MAX);
+        if ids.is_empty() {
+            return Err(Error::config("brokers", "an embedded cluster needs at least one broker"));
+        }
+        let mut brokers = Vec::new();
+        let mut listeners: Vec<TcpListener> = Vec::new();
+        for (id, offset) in ids.zip(0..) {
+            let port = if self.port == 0 { 0 } else { self.port.saturating_add(offset) };
+            let listener = server::bind(port)?;
+            let port = listener.local_addr().map_err(|error| Error::io(error, "asking for a port"))?.port();
+            let rack = self.racks.get(usize::from(offset) % self.racks.len().max(1)).cloned();
+            brokers.push(Broker { id, host: "127.0.0.1".into(), port, rack, running: true });
+            listeners.push(listener);
+        }
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall_ms = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
+        let ids: Vec<i32> = brokers.iter().map(|broker| broker.id).collect();
+        let state = State::new(self.settings, Brokers::new(brokers), wall_ms, fastrand::u64(..));
+        let core = Arc::new(Core::new(state, Clock::new(self.manual_clock)));
+        let mut servers = Vec::new();
+        for (id, listener) in ids.into_iter().zip(listeners) {
+            servers.push((id, Server::start(id, listener, &core, self.limits)?));
+        }
+        Cluster::new(core, Mutex::new(servers.into_iter().collect()), self.limits)
+    }
+}

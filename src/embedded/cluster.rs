@@ -1,0 +1,127 @@
+//! The handle on a running cluster.
+
+use super::builder::ClusterBuilder;
+use super::connection::Limits;
+use super::core::Core;
+use super::server::{self, Server};
+use super::state::Broker;
+use crate::{Error, ErrorKind, Result};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// A Kafka cluster in this process. Dropping it ends its brokers, their ports and all threads.
+///
+/// Brokers have the node ids `1..=N`. All methods may be called from any thread and take effect before they return.
+///
+/// Threads: one for each broker (`kafka-embedded-accept-{id}`), one for each connection (`kafka-embedded-{id}`), and
+/// `kafka-embedded-clock`.
+#[derive(Debug)]
+pub struct Cluster {
+    core: Arc<Core>,
+    /// The brokers that run.
+    servers: Mutex<HashMap<i32, Server>>,
+    clock: Option<JoinHandle<()>>,
+    limits: Limits,
+    bootstrap_servers: String,
+}
+
+impl Cluster {
+    /// Starts a cluster of this many brokers on free loopback ports, with Kafka's default settings.
+    ///
+    /// # Errors
+    /// As [`ClusterBuilder::start`].
+    pub fn start(brokers: usize) -> Result<Self> {
+        Self::builder(brokers).start()
+    }
+
+    /// For a cluster with other settings.
+    pub fn builder(brokers: usize) -> ClusterBuilder {
+        ClusterBuilder::new(brokers)
+    }
+
+    pub(super) fn new(core: Arc<Core>, servers: Mutex<HashMap<i32, Server>>, limits: Limits) -> Result<Self> {
+        let address = |broker: &Broker| format!("{}:{}", broker.host, broker.port);
+        let addresses: Vec<String> = core.with_state(|state, _| state.brokers.iter().map(address).collect());
+        let mut cluster = Self { core, servers, clock: None, limits, bootstrap_servers: addresses.join(",") };
+        let core = Arc::clone(&cluster.core);
+        let clock = std::thread::Builder::new().name("kafka-embedded-clock".into()).spawn(move || core.run_clock());
+        cluster.clock = Some(clock.map_err(|error| Error::io(error, "starting the clock's thread"))?);
+        Ok(cluster)
+    }
+
+    /// Where the brokers listen: `host:port`, comma separated, stopped ones too. Kafka: `bootstrap.servers`.
+    pub fn bootstrap_servers(&self) -> &str {
+        &self.bootstrap_servers
+    }
+
+    /// Makes a topic whose partitions have as many replicas as there are running brokers, three at most.
+    ///
+    /// # Errors
+    /// The code that Kafka would give: TOPIC_ALREADY_EXISTS, INVALID_TOPIC_EXCEPTION, INVALID_PARTITIONS.
+    pub fn create_topic(&self, name: &str, partitions: i32) -> Result<()> {
+        self.core.with_state(|state, _| {
+            let factor = state.brokers.running().count().min(3) as i16;
+            let created = state.create_topic(name, partitions, factor, BTreeMap::new()).map(|_| ());
+            created.map_err(|code| Error::from_code(code, format!("topic {name} was not made")))
+        })
+    }
+
+    /// Stops a broker: its port and connections are closed, other in-sync replicas lead its partitions. Nothing
+    /// happens if it does not run.
+    pub fn stop_broker(&self, id: i32) {
+        let server = self.servers().remove(&id);
+        self.core.with_state(|state, _| state.broker_stopped(id));
+        drop(server);
+    }
+
+    /// Starts a stopped broker, on the port it had. Nothing happens if it runs.
+    ///
+    /// # Errors
+    /// [`Network`](ErrorKind::Network) if the port has been taken by someone else, [`Config`](ErrorKind::Config) for an id
+    /// that no broker has.
+    pub fn start_broker(&self, id: i32) -> Result<()> {
+        let mut servers = self.servers();
+        if servers.contains_key(&id) {
+            return Ok(());
+        }
+        let port = self.core.with_state(|state, _| state.brokers.get(id).map(|broker| broker.port));
+        let port = port.ok_or_else(|| Error::new(ErrorKind::Config, format!("there is no broker {id}")))?;
+        let listener = server::bind(port)?;
+        self.core.with_state(|state, _| state.broker_started(id));
+        servers.insert(id, Server::start(id, listener, &self.core, self.limits)?);
+        Ok(())
+    }
+
+    /// Closes all connections to a broker; it goes on listening.
+    pub fn drop_connections(&self, broker: i32) {
+        self.core.drop_connections(Some(broker));
+    }
+
+    /// How many connections clients have to a broker.
+    pub fn connections(&self, broker: i32) -> usize {
+        self.core.connections(Some(broker))
+    }
+
+    /// Moves the cluster's clock ahead. What is due by then has happened when this returns.
+    pub fn advance_clock(&self, time: Duration) {
+        self.core.clock.add(time);
+        self.core.time_has_passed();
+    }
+
+    fn servers(&self) -> MutexGuard<'_, HashMap<i32, Server>> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.core.end();
+        self.core.drop_connections(None);
+        self.servers().clear();
+        if let Some(clock) = self.clock.take() {
+            let _ = clock.join();
+        }
+    }
+}

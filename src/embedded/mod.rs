@@ -1,0 +1,37 @@
+//! A Kafka cluster inside this process: for a first run, for tests, for programs that are tried out.
+//!
+//! [`Cluster`] starts brokers on loopback ports that speak the real protocol, with all their state in memory. Any Kafka
+//! client can talk to them, this crate's or another's.
+//!
+//! ```
+//! use sarameya::embedded::Cluster;
+//! use sarameya::Client;
+//!
+//! let cluster = Cluster::start(3)?;
+//! cluster.create_topic("test3", 3)?;
+//! let client = Client::connect(cluster.bootstrap_servers())?;
+//! # Ok::<(), sarameya::Error>(())
+//! ```
+//!
+//! It is no engine for production: nothing is kept on disk, and all replicas of a partition are one log in memory. It is
+//! there with the feature `embedded`.
+//!
+//! # Inside
+//!
+//! `state/` is what the brokers know and do: pure, asked by `core`, which has the lock, the clock and the parked
+//! requests. `server` accepts connections, `connection` moves the bytes of one.
+
+mod builder;
+mod clock;
+mod cluster;
+mod connection;
+mod core;
+mod server;
+// Until every family of APIs uses what it is given.
+#[allow(dead_code)]
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use builder::ClusterBuilder;
+pub use cluster::Cluster;

@@ -1,0 +1,117 @@
+//! A broker's port: who comes in.
+
+use super::connection::{self, Limits};
+use super::core::Core;
+use crate::net::{Deadline, Interrupt, wait_for};
+use crate::{Error, Result};
+use rustix::event::PollFlags;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Accepting fails when there are no descriptors left; trying again at once would only burn time.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Where a listener that cannot be woken looks up by itself; its interrupt ends every wait.
+const NEVER: Duration = Duration::from_secs(3600);
+
+/// Binds a port on loopback; 0 is any free one.
+pub(super) fn bind(port: u16) -> Result<TcpListener> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let bound = TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    bound.map_err(|error| Error::io(error, &format!("binding {address}")))
+}
+
+/// A broker that can be connected to. Dropping it closes the port; its connections are the core's.
+#[derive(Debug)]
+pub(super) struct Server {
+    interrupt: Interrupt,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    pub(super) fn start(broker: i32, listener: TcpListener, core: &Arc<Core>, limits: Limits) -> Result<Self> {
+        let interrupt = Interrupt::new().map_err(|error| Error::io(error, "making a broker's interrupt"))?;
+        let acceptor = Acceptor { broker, listener, core: Arc::clone(core), interrupt: interrupt.clone(), limits };
+        let acceptor = std::thread::Builder::new()
+            .name(format!("kafka-embedded-accept-{broker}"))
+            .spawn(move || acceptor.run())
+            .map_err(|error| Error::io(error, "starting a broker's thread"))?;
+        Ok(Self { interrupt, acceptor: Some(acceptor) })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.interrupt.trigger();
+        if let Some(acceptor) = self.acceptor.take() {
+            let _ = acceptor.join();
+        }
+    }
+}
+
+/// The thread `kafka-embedded-accept-{broker}`, one for each running broker: it owns the listening socket and starts a
+/// thread for each connection. It ends when the broker is stopped, and then joins its connections' threads, which the
+/// core has told to end.
+struct Acceptor {
+    broker: i32,
+    listener: TcpListener,
+    core: Arc<Core>,
+    interrupt: Interrupt,
+    limits: Limits,
+}
+
+impl Acceptor {
+    fn run(self) {
+        let mut threads: Vec<JoinHandle<()>> = Vec::new();
+        while !self.interrupt.is_triggered() {
+            match self.listener.accept() {
+                Ok((socket, peer)) => {
+                    threads.retain(|thread| !thread.is_finished());
+                    threads.extend(self.serve(socket, peer));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let deadline = Deadline::after(NEVER);
+                    let _ = wait_for(self.listener.as_fd(), PollFlags::IN, Some(&self.interrupt), None, deadline);
+                }
+                Err(error) => {
+                    log::warn!("embedded broker {} can't accept: {error}", self.broker);
+                    self.interrupt.wait(ACCEPT_PAUSE);
+                }
+            }
+        }
+        drop(self.listener);
+        self.core.drop_connections(Some(self.broker));
+        for thread in threads {
+            let _ = thread.join();
+        }
+    }
+
+    fn serve(&self, socket: TcpStream, peer: SocketAddr) -> Option<JoinHandle<()>> {
+        let prepared = socket.set_nonblocking(false).and_then(|()| socket.set_nodelay(true));
+        let handle = prepared.and_then(|()| socket.try_clone()).ok()?;
+        let Some((id, answers)) = self.core.connect(self.broker, handle, self.limits.connections) else {
+            log::debug!("embedded broker {} refuses a connection from {peer}", self.broker);
+            return None;
+        };
+        let connection =
+            connection::Connection::new(id, self.broker, socket, peer, answers, Arc::clone(&self.core), self.limits);
+        let thread = std::thread::Builder::new()
+            .name(format!("kafka-embedded-{}", self.broker))
+            .stack_size(connection::STACK_BYTES)
+            .spawn(move || connection.run());
+        match thread {
+            Ok(thread) => Some(thread),
+            Err(error) => {
+                log::warn!("embedded broker {} can't start a thread: {error}", self.broker);
+                self.core.disconnect(id);
+                None
+            }
+        }
+    }
+}

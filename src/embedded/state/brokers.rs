@@ -1,0 +1,49 @@
+//! The brokers, and who leads what when one of them goes.
+
+use std::collections::BTreeMap;
+
+/// A broker.
+#[derive(Debug, Clone)]
+pub(in crate::embedded) struct Broker {
+    pub(in crate::embedded) id: i32,
+    pub(in crate::embedded) host: String,
+    pub(in crate::embedded) port: u16,
+    pub(in crate::embedded) rack: Option<String>,
+    pub(in crate::embedded) running: bool,
+}
+
+/// All brokers, by node id.
+#[derive(Debug, Default)]
+pub(in crate::embedded) struct Brokers(BTreeMap<i32, Broker>);
+
+impl Brokers {
+    pub(in crate::embedded) fn new(brokers: impl IntoIterator<Item = Broker>) -> Self {
+        Self(brokers.into_iter().map(|broker| (broker.id, broker)).collect())
+    }
+
+    pub(in crate::embedded) fn get(&self, id: i32) -> Option<&Broker> {
+        self.0.get(&id)
+    }
+
+    pub(in crate::embedded) fn get_mut(&mut self, id: i32) -> Option<&mut Broker> {
+        self.0.get_mut(&id)
+    }
+
+    pub(in crate::embedded) fn is_running(&self, id: i32) -> bool {
+        self.get(id).is_some_and(|broker| broker.running)
+    }
+
+    pub(in crate::embedded) fn iter(&self) -> impl Iterator<Item = &Broker> {
+        self.0.values()
+    }
+
+    /// Those that run, in the order of their ids.
+    pub(in crate::embedded) fn running(&self) -> impl Iterator<Item = &Broker> {
+        self.0.values().filter(|broker| broker.running)
+    }
+
+    /// The controller as clients see it: the running broker with the lowest id.
+    pub(in crate::embedded) fn controller(&self) -> Option<i32> {
+        self.running().map(|broker| broker.id).next()
+    }
+}

@@ -1,0 +1,172 @@
+//! The state of a cluster: what all its brokers know and do, without sockets, threads or a clock.
+//!
+//! [`State::handle`] takes a request and says what becomes of it; [`State::advance`] lets time pass. Both may finish
+//! requests that were parked before: [`State::take_answers`] hands those out. One file for each family of APIs.
+
+mod api_versions;
+mod brokers;
+mod log;
+mod metadata;
+mod settings;
+#[cfg(test)]
+mod test_support;
+mod timers;
+mod topics;
+
+pub(super) use brokers::{Broker, Brokers};
+pub(super) use settings::Settings;
+
+use crate::protocol::messages::*;
+use crate::protocol::{Api, Message, Response};
+use std::time::Duration;
+use timers::{Timer, Timers};
+use topics::Topics;
+
+/// The time since the cluster was started, by its own clock.
+pub(super) type Time = Duration;
+
+/// Stands for a connection; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct ConnectionId(pub(super) u64);
+
+/// What is known of a request beside its body. A connection has one request under way at a time, as in Kafka, so the
+/// connection's id names the request as well.
+#[derive(Debug, Clone)]
+pub(super) struct Context {
+    pub(super) connection: ConnectionId,
+    /// The broker that was asked.
+    pub(super) broker: i32,
+    pub(super) api: &'static Api,
+    pub(super) version: i16,
+    pub(super) client_id: String,
+    /// The client's address, without the port.
+    pub(super) client_host: String,
+    pub(super) now: Time,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub(super) enum Reply {
+    Answer(Box<dyn Message>),
+    /// There will be no answer (acks 0).
+    Silence,
+    /// The answer comes later, by way of [`State::take_answers`].
+    Parked,
+    /// The broker closes the connection, as Kafka does where it has no answer.
+    Close,
+}
+
+impl Reply {
+    pub(super) fn of<R: Response + Send + 'static>(response: R) -> Self {
+        Self::Answer(crate::protocol::response_message(response))
+    }
+}
+
+/// The cluster.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) settings: Settings,
+    pub(super) brokers: Brokers,
+    cluster_id: String,
+    /// The wall clock at time zero, in milliseconds since 1970-01-01T00:00:00Z.
+    started_ms: i64,
+    topics: Topics,
+    timers: Timers,
+    /// Finished requests that were parked, in the order of finishing.
+    answers: Vec<(ConnectionId, Reply)>,
+    random: fastrand::Rng,
+}
+
+/// The one list of what is served: it makes the dispatch and the answer to ApiVersions.
+macro_rules! served {
+    ($($key:ident $request:ident $method:ident,)*) => {
+        const SERVED: &[ApiKey] = &[$(ApiKey::$key),*];
+
+        impl State {
+            fn dispatch(&mut self, context: &Context, body: Box<dyn Message>) -> Reply {
+                let body = body.into_any();
+                match context.api.key {
+                    $(ApiKey::$key => match body.downcast::<$request>() {
+                        Ok(request) => self.$method(context, *request),
+                        Err(_) => Reply::Close,
+                    },)*
+                    _ => Reply::Close,
+                }
+            }
+        }
+    };
+}
+
+served! {
+    METADATA MetadataRequest metadata,
+    API_VERSIONS ApiVersionsRequest api_versions,
+}
+
+impl State {
+    pub(super) fn new(settings: Settings, brokers: Brokers, started_ms: i64, seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        Self {
+            settings,
+            brokers,
+            cluster_id: uuid_text(uuid(&mut random)),
+            started_ms,
+            topics: Topics::default(),
+            timers: Timers::default(),
+            answers: Vec::new(),
+            random,
+        }
+    }
+
+    /// What becomes of a request. The version must be one that the broker offers.
+    pub(super) fn handle(&mut self, context: &Context, body: Box<dyn Message>) -> Reply {
+        self.advance(context.now);
+        self.dispatch(context, body)
+    }
+
+    /// Lets time pass: everything that is due by `now` happens, in its order.
+    pub(super) fn advance(&mut self, now: Time) {
+        while let Some((at, timer)) = self.timers.pop_due(now) {
+            self.fire(timer, at);
+        }
+    }
+
+    /// When something will happen by itself.
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        self.timers.next()
+    }
+
+    /// The requests that were parked and are finished now.
+    pub(super) fn take_answers(&mut self) -> Vec<(ConnectionId, Reply)> {
+        std::mem::take(&mut self.answers)
+    }
+
+    /// The client has gone: nothing is to be answered any more.
+    pub(super) fn connection_closed(&mut self, connection: ConnectionId) {
+        self.answers.retain(|(id, _)| *id != connection);
+    }
+
+    fn fire(&mut self, timer: Timer, _at: Time) {
+        match timer {}
+    }
+
+    fn wall_ms(&self, now: Time) -> i64 {
+        self.started_ms.saturating_add(i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+/// A version 4 UUID, never Kafka's reserved ones.
+fn uuid(random: &mut fastrand::Rng) -> [u8; 16] {
+    let mut id = random.u128(..).to_be_bytes();
+    id[6] = id[6] & 0x0f | 0x40;
+    id[8] = id[8] & 0x3f | 0x80;
+    id
+}
+
+/// URL-safe base 64 without padding, as Kafka prints UUIDs.
+fn uuid_text(id: [u8; 16]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    // 128 bits are 21 digits and 2 bits more, which stand at the top of the last digit.
+    let number = u128::from_be_bytes(id);
+    let digit = |value: u128| char::from(DIGITS[(value & 63) as usize]);
+    (0..21).map(|at| digit(number >> (122 - 6 * at))).chain([digit(number << 4)]).collect()
+}

@@ -1,0 +1,37 @@
+//! Broker settings, by Kafka's names.
+
+use std::collections::BTreeMap;
+
+/// What the brokers are configured with. What is not set has Kafka's default.
+#[derive(Debug, Clone, Default)]
+pub(in crate::embedded) struct Settings {
+    set: BTreeMap<String, String>,
+}
+
+/// The settings that the state reads, with Kafka 4.3's defaults where they make sense in one process.
+const DEFAULTS: &[(&str, &str)] = &[
+    ("auto.create.topics.enable", "true"),
+    ("default.replication.factor", "1"),
+    ("min.insync.replicas", "1"),
+    ("num.partitions", "1"),
+];
+
+impl Settings {
+    pub(in crate::embedded) fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.set.insert(name.into(), value.into());
+    }
+
+    /// The value that is in force; `None` for a name without a default that was not set.
+    pub(in crate::embedded) fn get(&self, name: &str) -> Option<&str> {
+        let default = || DEFAULTS.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+        self.set.get(name).map(String::as_str).or_else(default)
+    }
+
+    pub(in crate::embedded) fn number(&self, name: &str) -> i64 {
+        self.get(name).and_then(|value| value.parse().ok()).unwrap_or(0)
+    }
+
+    pub(in crate::embedded) fn flag(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    }
+}

@@ -1,0 +1,32 @@
+//! What happens by itself, and when.
+
+use super::Time;
+use std::collections::BTreeSet;
+
+/// Something that is due at a time. A timer is a reminder, not an order: whoever it concerns looks whether it is still
+/// due, so nobody has to take timers back.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timer {}
+
+/// All timers, by time.
+#[derive(Debug, Default)]
+pub(super) struct Timers(BTreeSet<(Time, Timer)>);
+
+impl Timers {
+    pub(super) fn set(&mut self, at: Time, timer: Timer) {
+        self.0.insert((at, timer));
+    }
+
+    /// When the first is due.
+    pub(super) fn next(&self) -> Option<Time> {
+        self.0.first().map(|(at, _)| *at)
+    }
+
+    /// Takes the first, if it is due.
+    pub(super) fn pop_due(&mut self, now: Time) -> Option<(Time, Timer)> {
+        if self.next()? > now {
+            return None;
+        }
+        self.0.pop_first()
+    }
+}
