@@ -5,6 +5,8 @@
 
 mod api_versions;
 mod brokers;
+mod coordinator;
+mod groups;
 mod log;
 mod metadata;
 mod settings;
@@ -18,6 +20,7 @@ pub(super) use settings::Settings;
 
 use crate::protocol::messages::*;
 use crate::protocol::{Api, Message, Response};
+use groups::Groups;
 use std::time::Duration;
 use timers::{Timer, Timers};
 use topics::Topics;
@@ -71,6 +74,7 @@ pub(super) struct State {
     /// The wall clock at time zero, in milliseconds since 1970-01-01T00:00:00Z.
     started_ms: i64,
     topics: Topics,
+    groups: Groups,
     timers: Timers,
     /// Finished requests that were parked, in the order of finishing.
     answers: Vec<(ConnectionId, Reply)>,
@@ -99,6 +103,7 @@ macro_rules! served {
 
 served! {
     METADATA MetadataRequest metadata,
+    FIND_COORDINATOR FindCoordinatorRequest find_coordinator,
     API_VERSIONS ApiVersionsRequest api_versions,
 }
 
@@ -111,6 +116,7 @@ impl State {
             cluster_id: uuid_text(uuid(&mut random)),
             started_ms,
             topics: Topics::default(),
+            groups: Groups::default(),
             timers: Timers::default(),
             answers: Vec::new(),
             random,

@@ -14,6 +14,10 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("default.replication.factor", "1"),
     ("min.insync.replicas", "1"),
     ("num.partitions", "1"),
+    ("offsets.topic.num.partitions", "50"),
+    ("offsets.topic.replication.factor", "3"),
+    ("transaction.state.log.num.partitions", "50"),
+    ("transaction.state.log.replication.factor", "3"),
 ];
 
 impl Settings {
