@@ -81,8 +81,14 @@ fn request_head(name: &str, key: i16, schema: &Schema) -> Head {
 
 fn response_head(schema: &Schema) -> Head {
     let throttled = schema.fields.iter().any(|field| field.name == "ThrottleTimeMs");
-    let method = if throttled { "fn throttle_time_ms(&self) -> i32 {\nself.throttle_time_ms\n}\n\n" } else { "" };
-    ("impl Response for".to_owned(), method.to_owned(), "")
+    let methods = match throttled {
+        true => {
+            "fn throttle_time_ms(&self) -> i32 {\nself.throttle_time_ms\n}\n\n\
+             fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {\nself.throttle_time_ms = throttle_time_ms;\n}\n\n"
+        }
+        false => "",
+    };
+    ("impl Response for".to_owned(), methods.to_owned(), "")
 }
 
 fn data_head(schema: &Schema) -> Head {

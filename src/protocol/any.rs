@@ -13,6 +13,10 @@ pub trait Message: Debug + Send {
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<()>;
     /// For getting at the concrete type.
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
+    /// For changing the concrete type.
+    fn as_any_mut(&mut self) -> &mut dyn Any;
+    /// A response asks the client to be silent for so many milliseconds; without effect where there is no such field.
+    fn set_throttle_time_ms(&mut self, _throttle_time_ms: i32) {}
 }
 
 type Decode = fn(&mut Reader, i16) -> Result<Box<dyn Message>>;
@@ -100,6 +104,10 @@ impl<R: Request + Send + 'static> Message for OfRequest<R> {
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         Box::new(self.0)
     }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        &mut self.0
+    }
 }
 
 #[derive(Debug)]
@@ -112,6 +120,14 @@ impl<R: Response + Send + 'static> Message for OfResponse<R> {
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         Box::new(self.0)
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        &mut self.0
+    }
+
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.0.set_throttle_time_ms(throttle_time_ms);
     }
 }
 
@@ -175,6 +191,17 @@ mod tests {
                     encoded(&*message, version);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_response_can_be_told_to_throttle() {
+        for api in Api::all() {
+            let mut message = (api.response)(&mut Reader::inventing(5), api.max_version).unwrap();
+            message.set_throttle_time_ms(1234567);
+            let text = format!("{message:?}");
+            assert_eq!(text.contains("throttle_time_ms"), text.contains("throttle_time_ms: 1234567"), "{}", api.name);
+            encoded(&*message, api.max_version);
         }
     }
 

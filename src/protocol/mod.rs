@@ -39,6 +39,9 @@ pub trait Response: Sized + Default + std::fmt::Debug {
         0
     }
 
+    /// Asks the client to be silent for so many milliseconds; without effect where the answer has no such field.
+    fn set_throttle_time_ms(&mut self, _throttle_time_ms: i32) {}
+
     /// Writes the body.
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<()>;
     /// Reads a body.

@@ -68,6 +68,10 @@ impl Response for AddOffsetsToTxnResponse {
         self.throttle_time_ms
     }
 
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("AddOffsetsToTxnResponse", version, 0, 4)?;
         let flexible = version >= 3;

@@ -179,6 +179,10 @@ impl Response for AddPartitionsToTxnResponse {
         self.throttle_time_ms
     }
 
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("AddPartitionsToTxnResponse", version, 0, 5)?;
         let flexible = version >= 3;

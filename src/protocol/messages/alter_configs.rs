@@ -134,6 +134,10 @@ impl Response for AlterConfigsResponse {
         self.throttle_time_ms
     }
 
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("AlterConfigsResponse", version, 0, 2)?;
         let flexible = version >= 2;

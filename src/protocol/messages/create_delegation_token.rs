@@ -160,6 +160,10 @@ impl Response for CreateDelegationTokenResponse {
         self.throttle_time_ms
     }
 
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("CreateDelegationTokenResponse", version, 1, 3)?;
         let flexible = version >= 2;

@@ -187,6 +187,10 @@ impl Response for CreateTopicsResponse {
         self.throttle_time_ms
     }
 
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("CreateTopicsResponse", version, 2, 7)?;
         let flexible = version >= 5;

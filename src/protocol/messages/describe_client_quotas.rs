@@ -112,6 +112,10 @@ impl Response for DescribeClientQuotasResponse {
         self.throttle_time_ms
     }
 
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("DescribeClientQuotasResponse", version, 0, 1)?;
         let flexible = version >= 1;

@@ -115,6 +115,10 @@ impl Response for DescribeConfigsResponse {
         self.throttle_time_ms
     }
 
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("DescribeConfigsResponse", version, 1, 4)?;
         let flexible = version >= 4;

@@ -97,6 +97,10 @@ impl Response for DescribeDelegationTokenResponse {
         self.throttle_time_ms
     }
 
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("DescribeDelegationTokenResponse", version, 1, 3)?;
         let flexible = version >= 2;

@@ -70,6 +70,10 @@ impl Response for DescribeGroupsResponse {
         self.throttle_time_ms
     }
 
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("DescribeGroupsResponse", version, 0, 6)?;
         let flexible = version >= 5;

@@ -99,6 +99,10 @@ impl Response for DescribeLogDirsResponse {
         self.throttle_time_ms
     }
 
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("DescribeLogDirsResponse", version, 1, 5)?;
         let flexible = version >= 2;

@@ -78,6 +78,10 @@ impl Response for EndTxnResponse {
         self.throttle_time_ms
     }
 
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("EndTxnResponse", version, 0, 5)?;
         let flexible = version >= 3;

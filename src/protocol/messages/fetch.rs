@@ -395,6 +395,10 @@ impl Response for FetchResponse {
         self.throttle_time_ms
     }
 
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("FetchResponse", version, 4, 18)?;
         let flexible = version >= 12;

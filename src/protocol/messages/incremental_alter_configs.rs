@@ -138,6 +138,10 @@ impl Response for IncrementalAlterConfigsResponse {
         self.throttle_time_ms
     }
 
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("IncrementalAlterConfigsResponse", version, 0, 1)?;
         let flexible = version >= 1;

@@ -176,6 +176,10 @@ impl Response for JoinGroupResponse {
         self.throttle_time_ms
     }
 
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("JoinGroupResponse", version, 0, 9)?;
         let flexible = version >= 6;

@@ -156,6 +156,10 @@ impl Response for ListOffsetsResponse {
         self.throttle_time_ms
     }
 
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("ListOffsetsResponse", version, 1, 11)?;
         let flexible = version >= 6;

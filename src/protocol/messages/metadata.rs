@@ -175,6 +175,10 @@ impl Response for MetadataResponse {
         self.throttle_time_ms
     }
 
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("MetadataResponse", version, 0, 13)?;
         let flexible = version >= 9;

@@ -198,6 +198,10 @@ impl Response for OffsetCommitResponse {
         self.throttle_time_ms
     }
 
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("OffsetCommitResponse", version, 2, 10)?;
         let flexible = version >= 8;

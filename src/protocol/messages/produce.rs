@@ -147,6 +147,10 @@ impl Response for ProduceResponse {
         self.throttle_time_ms
     }
 
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("ProduceResponse", version, 3, 13)?;
         let flexible = version >= 9;

@@ -72,6 +72,10 @@ impl Response for RenewDelegationTokenResponse {
         self.throttle_time_ms
     }
 
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("RenewDelegationTokenResponse", version, 1, 2)?;
         let flexible = version >= 2;

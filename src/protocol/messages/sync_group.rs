@@ -133,6 +133,10 @@ impl Response for SyncGroupResponse {
         self.throttle_time_ms
     }
 
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("SyncGroupResponse", version, 0, 5)?;
         let flexible = version >= 4;
