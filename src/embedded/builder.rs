@@ -87,7 +87,7 @@ impl ClusterBuilder {
             let listener = server::bind(port)?;
             let port = listener.local_addr().map_err(|error| Error::io(error, "asking for a port"))?.port();
             let rack = self.racks.get(usize::from(offset) % self.racks.len().max(1)).cloned();
-            brokers.push(Broker { id, host: "127.0.0.1".into(), port, rack, running: true });
+            brokers.push(Broker { id, host: "127.0.0.1".into(), ports: vec![port], rack, running: true });
             listeners.push(listener);
         }
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

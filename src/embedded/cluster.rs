@@ -42,7 +42,7 @@ impl Cluster {
     }
 
     pub(super) fn new(core: Arc<Core>, servers: Mutex<HashMap<i32, Server>>, limits: Limits) -> Result<Self> {
-        let address = |broker: &Broker| format!("{}:{}", broker.host, broker.port);
+        let address = |broker: &Broker| format!("{}:{}", broker.host, broker.port(0));
         let addresses: Vec<String> = core.with_state(|state, _| state.brokers.iter().map(address).collect());
         let mut cluster = Self { core, servers, clock: None, limits, bootstrap_servers: addresses.join(",") };
         let core = Arc::clone(&cluster.core);
@@ -86,7 +86,7 @@ impl Cluster {
         if servers.contains_key(&id) {
             return Ok(());
         }
-        let port = self.core.with_state(|state, _| state.brokers.get(id).map(|broker| broker.port));
+        let port = self.core.with_state(|state, _| state.brokers.get(id).map(|broker| broker.port(0)));
         let port = port.ok_or_else(|| Error::new(ErrorKind::Config, format!("there is no broker {id}")))?;
         let listener = server::bind(port)?;
         self.core.with_state(|state, _| state.broker_started(id));

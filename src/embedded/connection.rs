@@ -107,6 +107,7 @@ impl Connection {
         let context = Context {
             connection: self.id,
             broker: self.broker,
+            listener: 0,
             api,
             version: header.version,
             client_id,

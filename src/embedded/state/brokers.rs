@@ -7,9 +7,17 @@ use std::collections::BTreeMap;
 pub(in crate::embedded) struct Broker {
     pub(in crate::embedded) id: i32,
     pub(in crate::embedded) host: String,
-    pub(in crate::embedded) port: u16,
+    /// The port of each listener; every broker has the same listeners, in the same order.
+    pub(in crate::embedded) ports: Vec<u16>,
     pub(in crate::embedded) rack: Option<String>,
     pub(in crate::embedded) running: bool,
+}
+
+impl Broker {
+    /// The port of a listener: a client is always told those of the listener it asked.
+    pub(in crate::embedded) fn port(&self, listener: usize) -> u16 {
+        self.ports.get(listener).copied().unwrap_or_default()
+    }
 }
 
 /// All brokers, by node id.

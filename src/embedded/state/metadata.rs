@@ -27,7 +27,7 @@ impl State {
         let brokers = self.brokers.running().map(|broker| MetadataResponseBroker {
             node_id: broker.id,
             host: broker.host.clone(),
-            port: broker.port.into(),
+            port: broker.port(context.listener).into(),
             rack: broker.rack.clone(),
         });
         let operations = request.include_cluster_authorized_operations;

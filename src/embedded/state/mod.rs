@@ -39,6 +39,8 @@ pub(super) struct Context {
     pub(super) connection: ConnectionId,
     /// The broker that was asked.
     pub(super) broker: i32,
+    /// Which of its listeners: the ports in the answer are those of this one.
+    pub(super) listener: usize,
     pub(super) api: &'static Api,
     pub(super) version: i16,
     pub(super) client_id: String,

@@ -20,7 +20,7 @@ impl Harness {
 
     /// With broker settings, by Kafka's names.
     pub(super) fn with(brokers: i32, settings: &[(&str, &str)]) -> Self {
-        let broker = |id: i32| Broker { id, host: "localhost".into(), port: 9092, rack: None, running: true };
+        let broker = |id: i32| Broker { id, host: "localhost".into(), ports: vec![9092], rack: None, running: true };
         let mut all = Settings::default();
         settings.iter().for_each(|(name, value)| all.set(*name, *value));
         let state = State::new(all, Brokers::new((1..=brokers).map(broker)), 1_700_000_000_000, 7);
@@ -57,7 +57,7 @@ impl Harness {
     {
         let api = Api::find(ApiKey(R::KEY)).unwrap();
         let (client_id, client_host) = ("test".to_owned(), "127.0.0.1".to_owned());
-        let context = Context { connection, broker, api, version, client_id, client_host, now: self.now };
+        let context = Context { connection, broker, listener: 0, api, version, client_id, client_host, now: self.now };
         // By way of the bytes, so that a request that the version can't carry is refused here as well.
         let mut writer = crate::protocol::Writer::new();
         request.encode(&mut writer, version).unwrap();
