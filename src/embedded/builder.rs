@@ -2,18 +2,17 @@
 
 use super::clock::Clock;
 use super::cluster::Cluster;
-use super::connection::Limits;
-use super::core::Core;
+use super::core::{Core, Limits};
 use super::server::{self, Server};
 use super::state::{Broker, Brokers, Settings, State};
 use crate::{Error, Result};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Kafka: `socket.request.max.bytes`.
-const REQUEST_BYTES: usize = 100 * 1024 * 1024;
 const CONNECTIONS: usize = 2000;
+/// In Kafka there is no limit by default, and the heap's size is one.
+const QUEUED_BYTES: usize = 512 * 1024 * 1024;
 
 /// Sets up a [`Cluster`]; from [`Cluster::builder`].
 #[derive(Debug, Clone)]
@@ -23,14 +22,13 @@ pub struct ClusterBuilder {
     manual_clock: bool,
     settings: Settings,
     racks: Vec<String>,
-    limits: Limits,
+    connections: usize,
 }
 
 impl ClusterBuilder {
     pub(super) fn new(brokers: usize) -> Self {
-        let limits = Limits { connections: CONNECTIONS, request_bytes: REQUEST_BYTES };
         let (settings, racks) = (Settings::default(), Vec::new());
-        Self { brokers, port: 0, manual_clock: false, settings, racks, limits }
+        Self { brokers, port: 0, manual_clock: false, settings, racks, connections: CONNECTIONS }
     }
 
     /// The first broker's port; the next brokers have the next ports. Defaults to any free ports.
@@ -66,7 +64,7 @@ impl ClusterBuilder {
     /// Kafka: `max.connections`.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
-        self.limits.connections = connections;
+        self.connections = connections;
         self
     }
 
@@ -93,12 +91,24 @@ impl ClusterBuilder {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall_ms = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
         let ids: Vec<i32> = brokers.iter().map(|broker| broker.id).collect();
+        let limits = self.limits();
         let state = State::new(self.settings, Brokers::new(brokers), wall_ms, fastrand::u64(..));
-        let core = Arc::new(Core::new(state, Clock::new(self.manual_clock)));
+        let core = Arc::new(Core::new(state, Clock::new(self.manual_clock), limits));
         let mut servers = Vec::new();
         for (id, listener) in ids.into_iter().zip(listeners) {
-            servers.push((id, Server::start(id, listener, &core, self.limits)?));
+            servers.push((id, Server::start(id, listener, &core)?));
         }
-        Cluster::new(core, Mutex::new(servers.into_iter().collect()), self.limits)
+        Cluster::new(core, Mutex::new(servers.into_iter().collect()))
+    }
+
+    fn limits(&self) -> Limits {
+        let positive = |name: &str| u64::try_from(self.settings.number(name)).ok().filter(|value| *value > 0);
+        let bytes = |name: &str| positive(name).and_then(|value| usize::try_from(value).ok());
+        Limits {
+            connections: self.connections,
+            request_bytes: bytes("socket.request.max.bytes").unwrap_or(usize::MAX),
+            queued_bytes: bytes("queued.max.request.bytes").unwrap_or(QUEUED_BYTES),
+            idle: positive("connections.max.idle.ms").map(Duration::from_millis),
+        }
     }
 }

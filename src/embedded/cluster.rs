@@ -1,7 +1,6 @@
 //! The handle on a running cluster.
 
 use super::builder::ClusterBuilder;
-use super::connection::Limits;
 use super::core::Core;
 use super::server::{self, Server};
 use super::state::Broker;
@@ -19,11 +18,10 @@ use std::time::Duration;
 /// `kafka-embedded-clock`.
 #[derive(Debug)]
 pub struct Cluster {
-    core: Arc<Core>,
+    pub(super) core: Arc<Core>,
     /// The brokers that run.
     servers: Mutex<HashMap<i32, Server>>,
     clock: Option<JoinHandle<()>>,
-    limits: Limits,
     bootstrap_servers: String,
 }
 
@@ -41,10 +39,10 @@ impl Cluster {
         ClusterBuilder::new(brokers)
     }
 
-    pub(super) fn new(core: Arc<Core>, servers: Mutex<HashMap<i32, Server>>, limits: Limits) -> Result<Self> {
+    pub(super) fn new(core: Arc<Core>, servers: Mutex<HashMap<i32, Server>>) -> Result<Self> {
         let address = |broker: &Broker| format!("{}:{}", broker.host, broker.port(0));
         let addresses: Vec<String> = core.with_state(|state, _| state.brokers.iter().map(address).collect());
-        let mut cluster = Self { core, servers, clock: None, limits, bootstrap_servers: addresses.join(",") };
+        let mut cluster = Self { core, servers, clock: None, bootstrap_servers: addresses.join(",") };
         let core = Arc::clone(&cluster.core);
         let clock = std::thread::Builder::new().name("kafka-embedded-clock".into()).spawn(move || core.run_clock());
         cluster.clock = Some(clock.map_err(|error| Error::io(error, "starting the clock's thread"))?);
@@ -73,6 +71,8 @@ impl Cluster {
     pub fn stop_broker(&self, id: i32) {
         let server = self.servers().remove(&id);
         self.core.with_state(|state, _| state.broker_stopped(id));
+        self.core.drop_connections(Some(id));
+        self.core.pause(id, false);
         drop(server);
     }
 
@@ -90,7 +90,7 @@ impl Cluster {
         let port = port.ok_or_else(|| Error::new(ErrorKind::Config, format!("there is no broker {id}")))?;
         let listener = server::bind(port)?;
         self.core.with_state(|state, _| state.broker_started(id));
-        servers.insert(id, Server::start(id, listener, &self.core, self.limits)?);
+        servers.insert(id, Server::start(id, listener, &self.core)?);
         Ok(())
     }
 
@@ -101,7 +101,7 @@ impl Cluster {
 
     /// How many connections clients have to a broker.
     pub fn connections(&self, broker: i32) -> usize {
-        self.core.connections(Some(broker))
+        self.core.connections(broker)
     }
 
     /// Moves the cluster's clock ahead. What is due by then has happened when this returns.
@@ -120,6 +120,7 @@ impl Drop for Cluster {
         self.core.end();
         self.core.drop_connections(None);
         self.servers().clear();
+        self.core.join_threads();
         if let Some(clock) = self.clock.take() {
             let _ = clock.join();
         }

@@ -1,60 +1,47 @@
 //! One client's connection to a broker of the cluster.
 
 use super::core::Core;
-use super::state::{ConnectionId, Context, Reply};
+use super::faults::{Plan, ReceivedRequest, Verdict, error_answer};
+use super::link::Link;
+use super::state::{Context, Reply};
+use super::wire::Wire;
 use crate::protocol::messages::ApiKey;
 use crate::protocol::{Api, Message, Reader, Writer, response_message};
 use crate::{Error, Result};
 use bytes::Bytes;
-use crossbeam_channel::Receiver;
-use std::io::{IoSlice, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::IoSlice;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A connection's thread needs little: messages live on the heap.
 pub(super) const STACK_BYTES: usize = 512 * 1024;
-/// Memory for a request is taken in steps of at most this, as its bytes really come.
-const STEP_BYTES: usize = 1024 * 1024;
+/// An answer's buffer larger than this is not kept for the next.
+const KEPT_BUFFER_BYTES: usize = 256 * 1024;
 
-/// What a client may ask of a broker.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    /// Connections to the whole cluster. Kafka: `max.connections`.
-    pub(super) connections: usize,
-    /// A request's size in bytes. Kafka: `socket.request.max.bytes`.
-    pub(super) request_bytes: usize,
-}
-
-/// The thread `kafka-embedded-{broker}`, one for each connection: it owns the socket, reads a request, has it answered
-/// by the core, writes the answer. It ends with the connection, which the client, a malformed request or the core ends.
+/// The thread `kafka-embedded-{broker}`, one for each connection: it owns the connection's bytes, reads a request, has
+/// it answered by the core, writes the answer. It ends with the link, which the client, a malformed request or the core
+/// ends.
 pub(super) struct Connection {
-    id: ConnectionId,
-    broker: i32,
-    socket: TcpStream,
+    link: Arc<Link>,
+    wire: Wire,
     client_host: String,
-    answers: Receiver<Reply>,
     core: Arc<Core>,
-    limits: Limits,
+    outbox: Vec<u8>,
 }
 
-/// A request's header.
+/// What of a request's header its answer needs.
+#[derive(Clone, Copy)]
 struct Header {
-    key: ApiKey,
+    api: &'static Api,
     version: i16,
     correlation_id: i32,
 }
 
 impl Connection {
-    pub(super) fn new(
-        id: ConnectionId,
-        broker: i32,
-        socket: TcpStream,
-        peer: SocketAddr,
-        answers: Receiver<Reply>,
-        core: Arc<Core>,
-        limits: Limits,
-    ) -> Self {
-        Self { id, broker, socket, client_host: peer.ip().to_string(), answers, core, limits }
+    pub(super) fn new(link: Arc<Link>, peer: SocketAddr, core: Arc<Core>) -> Self {
+        let wire = Wire::new(Arc::clone(&link), Arc::clone(&core.memory));
+        Self { link, wire, client_host: peer.ip().to_string(), core, outbox: Vec::new() }
     }
 
     pub(super) fn run(mut self) {
@@ -63,113 +50,146 @@ impl Connection {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
-                    log::debug!("embedded broker {} closes a connection: {error}", self.broker);
+                    log::debug!("embedded broker {} closes a connection: {error}", self.link.broker);
                     break;
                 }
             }
         }
-        self.core.disconnect(self.id);
     }
 
     /// Serves one request; false if there are no more.
     fn serve_one(&mut self) -> Result<bool> {
-        let Some(frame) = self.read_frame()? else { return Ok(false) };
-        let mut reader = Reader::new(frame);
-        let header = Header { key: ApiKey(reader.i16()?), version: reader.i16()?, correlation_id: reader.i32()? };
+        let Some(frame) = self.wire.read_frame(self.core.limits.request_bytes)? else { return Ok(false) };
+        self.core.pass_pause(&self.link);
+        let mut reader = Reader::new(frame.bytes);
+        let (key, version, correlation_id) = (ApiKey(reader.i16()?), reader.i16()?, reader.i32()?);
         let client_id = reader.nullable_string(false)?.unwrap_or_default();
-        let api = Api::find(header.key)?;
-        let offered = self.core.with_state(|state, _| state.offers(header.key));
-        let offered = offered.ok_or_else(|| Error::protocol(format!("{} is not served", api.name)))?;
-        if !offered.contains(&header.version) {
-            if header.key != ApiKey::API_VERSIONS {
-                return Err(Error::protocol(format!("{} has no version {}", api.name, header.version)));
-            }
-            // KIP-511: in version 0, so that any client can read it.
-            let response = self.core.with_state(|state, _| state.unsupported_api_versions());
-            self.write(api, 0, header.correlation_id, &*response_message(response))?;
-            return Ok(true);
+        let header = Header { api: Api::find(key)?, version, correlation_id };
+        if !(header.api.min_version..=header.api.max_version).contains(&version) {
+            return self.unsupported(header);
         }
-        if header.version >= api.flexible_version {
+        if version >= header.api.flexible_version {
             reader.skip_tagged_fields()?;
         }
         let rest = reader.remaining();
-        let body = api.decode_request(header.version, reader.bytes_of(rest)?)?;
-        self.answer(api, &header, client_id, body)
+        let bytes = reader.bytes_of(rest)?;
+        let body = header.api.decode_request(version, bytes.clone())?;
+        log::trace!("embedded broker {}: {} v{version} from {client_id:?}", self.link.broker, header.api.name);
+        let received = ReceivedRequest {
+            api: key,
+            version,
+            broker: self.link.broker,
+            connection: self.link.id.0,
+            client_id,
+            received_at: self.core.clock.now(),
+            bytes,
+        };
+        self.serve(header, received, body)
     }
 
-    fn answer(
-        &mut self,
-        api: &'static Api,
-        header: &Header,
-        client_id: String,
-        body: Box<dyn Message>,
-    ) -> Result<bool> {
+    /// Versions that are not offered close the connection, except for those of ApiVersions: that is answered in version
+    /// 0, so that any client can read it (KIP-511).
+    fn unsupported(&mut self, header: Header) -> Result<bool> {
+        if header.api.key != ApiKey::API_VERSIONS {
+            return Err(Error::protocol(format!("{} has no version {}", header.api.name, header.version)));
+        }
+        let response = self.core.with_state(|state, _| state.unsupported_api_versions());
+        let header = Header { version: 0, ..header };
+        self.write(header, &*response_message(response), &Plan::default())
+    }
+
+    fn serve(&mut self, header: Header, received: ReceivedRequest, mut body: Box<dyn Message>) -> Result<bool> {
         let context = Context {
-            connection: self.id,
-            broker: self.broker,
-            listener: 0,
-            api,
+            connection: self.link.id,
+            broker: self.link.broker,
+            listener: self.link.listener,
+            api: header.api,
             version: header.version,
-            client_id,
+            client_id: received.client_id.clone(),
             client_host: self.client_host.clone(),
-            now: self.core.clock.now(),
+            now: received.received_at,
         };
-        log::trace!("embedded broker {}: {} v{} from {}", self.broker, api.name, header.version, context.client_id);
-        let mut reply = self.core.handle(&context, body);
-        if matches!(reply, Reply::Parked) {
-            match self.answers.recv() {
-                Ok(answer) => reply = answer,
-                // The core has dropped the connection.
-                Err(_) => return Ok(false),
-            }
+        let plan = self.core.faults.plan(received.api);
+        let shown = (!plan.scripts.is_empty()).then(|| received.clone());
+        self.core.faults.observed.add(received);
+        if plan.drop_request {
+            return Ok(false);
+        }
+        let verdict = shown.map_or(Verdict::Pass, |received| plan.ask_scripts(&mut *body, &received));
+        let (reply, delay) = match (verdict, plan.fail) {
+            (Verdict::Instead(reply, delay), _) => (reply, delay),
+            (Verdict::Pass, Some(code)) => (error_answer(header.api.key, header.version, body, code), Duration::ZERO),
+            (Verdict::Pass, None) => (self.core.handle(&self.link, &context, body), Duration::ZERO),
+        };
+        let Some(reply) = self.finished(reply, delay.saturating_add(plan.delay)) else { return Ok(false) };
+        self.core.pass_pause(&self.link);
+        if plan.drop_response {
+            return Ok(false);
         }
         match reply {
-            Reply::Answer(message) => self.write(api, header.version, header.correlation_id, &*message).map(|()| true),
+            Reply::Answer(mut message) => {
+                plan.change(&mut *message);
+                self.write(header, &*message, &plan)
+            }
+            Reply::Raw(bytes) => self.write_bytes(&bytes, &plan).map(|()| true),
             Reply::Silence => Ok(true),
+            Reply::Unsupported => self.unsupported(header),
             Reply::Close | Reply::Parked => Ok(false),
         }
     }
 
-    /// Reads a request with its length; `None` at the end of the stream.
-    fn read_frame(&mut self) -> Result<Option<Bytes>> {
-        let mut prefix = [0; 4];
-        match self.socket.read_exact(&mut prefix) {
-            Ok(()) => {}
-            Err(_) => return Ok(None),
+    /// The reply once it is there and has been held back; `None` if the link has ended or the client has gone.
+    fn finished(&mut self, mut reply: Reply, delay: Duration) -> Option<Reply> {
+        if matches!(reply, Reply::Parked) {
+            reply = self.wire.wait_for_answer()?;
         }
-        let length = i32::from_be_bytes(prefix);
-        let length = usize::try_from(length).ok().filter(|length| *length <= self.limits.request_bytes);
-        let length = length.ok_or_else(|| Error::protocol(format!("a request of {prefix:?} bytes")))?;
-        let mut frame = Vec::new();
-        while frame.len() < length {
-            let have = frame.len();
-            frame.resize(length.min(have.max(STEP_BYTES / 2) * 2), 0);
-            let read = self.socket.read_exact(frame.get_mut(have..).unwrap_or_default());
-            read.map_err(|error| Error::io(error, "reading a request"))?;
+        if delay.is_zero() {
+            return Some(reply);
         }
-        Ok(Some(frame.into()))
+        match self.core.delay(&self.link, reply, delay) {
+            Reply::Parked => self.wire.wait_for_answer(),
+            reply => Some(reply),
+        }
     }
 
-    fn write(&mut self, api: &Api, version: i16, correlation_id: i32, message: &dyn Message) -> Result<()> {
-        let mut writer = Writer::new();
+    /// Writes an answer, damaged or in pieces if that is planned. False if the connection ends with it.
+    fn write(&mut self, header: Header, message: &dyn Message, plan: &Plan) -> Result<bool> {
+        let mut writer = Writer::reuse(std::mem::take(&mut self.outbox));
         writer.i32(0);
-        writer.i32(correlation_id);
+        writer.i32(header.correlation_id);
         // The answer to ApiVersions never has a flexible header (KIP-511).
-        if version >= api.flexible_version && api.key != ApiKey::API_VERSIONS {
+        if header.version >= header.api.flexible_version && header.api.key != ApiKey::API_VERSIONS {
             writer.no_tagged_fields();
         }
-        message.encode(&mut writer, version)?;
+        message.encode(&mut writer, header.version)?;
         let frame = writer.into_frame();
-        let mut slices = frame.slices();
-        let mut slices: &mut [IoSlice<'_>] = &mut slices;
-        while !slices.is_empty() {
-            match self.socket.write_vectored(slices) {
-                Ok(0) => return Err(Error::protocol("the connection takes no more bytes")),
-                Ok(n) => IoSlice::advance_slices(&mut slices, n),
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::io(error, "writing an answer")),
+        if plan.garble.is_none() && plan.drip.is_none() {
+            self.wire.write(&mut frame.slices())?;
+            self.outbox = frame.into_buffer();
+            if self.outbox.capacity() > KEPT_BUFFER_BYTES {
+                self.outbox = Vec::new();
             }
+            return Ok(true);
+        }
+        let bytes = frame.slices().iter().flat_map(|slice| slice.iter().copied()).collect();
+        let Some(garble) = plan.garble else { return self.write_bytes(&Bytes::from(bytes), plan).map(|()| true) };
+        let (bytes, ends) = garble.damage(bytes, &mut fastrand::Rng::new());
+        self.write_bytes(&bytes, plan)?;
+        Ok(!ends)
+    }
+
+    fn write_bytes(&mut self, bytes: &Bytes, plan: &Plan) -> Result<()> {
+        let Some(drip) = plan.drip else { return self.wire.write(&mut [IoSlice::new(bytes)]) };
+        for piece in bytes.chunks(drip.bytes) {
+            self.wire.write(&mut [IoSlice::new(piece)])?;
+            self.wire.pause(drip.interval)?;
         }
         Ok(())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.core.disconnect(self.link.id);
     }
 }

@@ -40,6 +40,11 @@ impl Memory {
         self.freed.notify_all();
     }
 
+    #[cfg(test)]
+    pub(super) fn in_use(&self) -> usize {
+        *self.used()
+    }
+
     fn used(&self) -> MutexGuard<'_, usize> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -19,19 +19,25 @@
 //! # Inside
 //!
 //! `state/` is what the brokers know and do: pure, asked by `core`, which has the lock, the clock and the parked
-//! requests. `server` accepts connections, `connection` moves the bytes of one.
+//! requests. `server` accepts connections, `connection` serves one; `wire` moves its bytes and `link` is how the core
+//! reaches it. `faults/` keeps what is to go wrong and what was seen.
 
 mod builder;
 mod clock;
 mod cluster;
 mod connection;
 mod core;
+mod faults;
+mod link;
+mod memory;
 mod server;
 // Until every family of APIs uses what it is given.
 #[allow(dead_code)]
 mod state;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 pub use builder::ClusterBuilder;
 pub use cluster::Cluster;
+pub use faults::{Garble, Intercept, ReceivedRequest};

@@ -1,6 +1,6 @@
 //! A broker's port: who comes in.
 
-use super::connection::{self, Limits};
+use super::connection::{self, Connection};
 use super::core::Core;
 use crate::net::{Deadline, Interrupt, wait_for};
 use crate::{Error, Result};
@@ -35,9 +35,9 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn start(broker: i32, listener: TcpListener, core: &Arc<Core>, limits: Limits) -> Result<Self> {
+    pub(super) fn start(broker: i32, listener: TcpListener, core: &Arc<Core>) -> Result<Self> {
         let interrupt = Interrupt::new().map_err(|error| Error::io(error, "making a broker's interrupt"))?;
-        let acceptor = Acceptor { broker, listener, core: Arc::clone(core), interrupt: interrupt.clone(), limits };
+        let acceptor = Acceptor { broker, listener, core: Arc::clone(core), interrupt: interrupt.clone() };
         let acceptor = std::thread::Builder::new()
             .name(format!("kafka-embedded-accept-{broker}"))
             .spawn(move || acceptor.run())
@@ -56,25 +56,19 @@ impl Drop for Server {
 }
 
 /// The thread `kafka-embedded-accept-{broker}`, one for each running broker: it owns the listening socket and starts a
-/// thread for each connection. It ends when the broker is stopped, and then joins its connections' threads, which the
-/// core has told to end.
+/// thread for each connection. It ends when the broker is stopped; the core ends the connections.
 struct Acceptor {
     broker: i32,
     listener: TcpListener,
     core: Arc<Core>,
     interrupt: Interrupt,
-    limits: Limits,
 }
 
 impl Acceptor {
     fn run(self) {
-        let mut threads: Vec<JoinHandle<()>> = Vec::new();
         while !self.interrupt.is_triggered() {
             match self.listener.accept() {
-                Ok((socket, peer)) => {
-                    threads.retain(|thread| !thread.is_finished());
-                    threads.extend(self.serve(socket, peer));
-                }
+                Ok((socket, peer)) => self.serve(socket, peer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let deadline = Deadline::after(NEVER);
                     let _ = wait_for(self.listener.as_fd(), PollFlags::IN, Some(&self.interrupt), None, deadline);
@@ -87,31 +81,34 @@ impl Acceptor {
         }
         drop(self.listener);
         self.core.drop_connections(Some(self.broker));
-        for thread in threads {
-            let _ = thread.join();
-        }
     }
 
-    fn serve(&self, socket: TcpStream, peer: SocketAddr) -> Option<JoinHandle<()>> {
-        let prepared = socket.set_nonblocking(false).and_then(|()| socket.set_nodelay(true));
-        let handle = prepared.and_then(|()| socket.try_clone()).ok()?;
-        let Some((id, answers)) = self.core.connect(self.broker, handle, self.limits.connections) else {
+    fn serve(&self, socket: TcpStream, peer: SocketAddr) {
+        if let Err(error) = self.prepare(&socket) {
+            log::debug!("embedded broker {} can't serve {peer}: {error}", self.broker);
+            return;
+        }
+        let Some(link) = self.core.connect(self.broker, 0, socket) else {
             log::debug!("embedded broker {} refuses a connection from {peer}", self.broker);
-            return None;
+            return;
         };
-        let connection =
-            connection::Connection::new(id, self.broker, socket, peer, answers, Arc::clone(&self.core), self.limits);
+        let connection = Connection::new(link, peer, Arc::clone(&self.core));
         let thread = std::thread::Builder::new()
             .name(format!("kafka-embedded-{}", self.broker))
             .stack_size(connection::STACK_BYTES)
             .spawn(move || connection.run());
         match thread {
-            Ok(thread) => Some(thread),
-            Err(error) => {
-                log::warn!("embedded broker {} can't start a thread: {error}", self.broker);
-                self.core.disconnect(id);
-                None
-            }
+            Ok(thread) => self.core.keep_thread(thread),
+            // The connection has gone with the thread's closure.
+            Err(error) => log::warn!("embedded broker {} can't start a thread: {error}", self.broker),
         }
+    }
+
+    /// Blocking, but not for longer than a client may be silent.
+    fn prepare(&self, socket: &TcpStream) -> io::Result<()> {
+        socket.set_nonblocking(false)?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(self.core.limits.idle)?;
+        socket.set_write_timeout(self.core.limits.idle)
     }
 }

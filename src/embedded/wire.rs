@@ -3,7 +3,7 @@
 use super::link::Link;
 use super::memory::{Memory, Share};
 use super::state::Reply;
-use crate::net::{Deadline, Readiness, wait_for};
+use crate::net::{Deadline, Readiness, Waker, wait_for};
 use crate::{Error, Result};
 use bytes::Bytes;
 use rustix::event::PollFlags;
@@ -141,6 +141,19 @@ impl Wire {
             return None;
         }
         Some(waited)
+    }
+
+    /// Lets time pass between two pieces of an answer.
+    pub(super) fn pause(&mut self, time: Duration) -> Result<()> {
+        let deadline = Deadline::after(time);
+        while !deadline.has_passed() {
+            match self.wait_for_peer(deadline) {
+                Some(Readiness::Woken) => self.link.waker().into_iter().for_each(Waker::drain),
+                Some(_) => {}
+                None => return Err(broken(io::ErrorKind::UnexpectedEof.into())),
+            }
+        }
+        Ok(())
     }
 
     /// Writes all slices.

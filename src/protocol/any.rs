@@ -63,6 +63,12 @@ impl Api {
         whole(self.response, version, bytes)
     }
 
+    /// A request with made-up values; see [`Reader::inventing`].
+    #[cfg(test)]
+    pub(crate) fn invent_request(&self, version: i16, reader: &mut Reader) -> Box<dyn Message> {
+        (self.request)(reader, version).expect("what is made up can be read")
+    }
+
     pub(super) const fn of<R>() -> Self
     where
         R: Request + Send + 'static,

@@ -50,10 +50,10 @@ impl State {
     pub(super) fn find_coordinator(&mut self, context: &Context, request: FindCoordinatorRequest) -> Reply {
         if context.version >= 4 {
             let keys = request.coordinator_keys.into_iter();
-            let coordinators = keys.map(|key| self.found(request.key_type, key)).collect();
+            let coordinators = keys.map(|key| self.found(context, request.key_type, key)).collect();
             return Reply::of(FindCoordinatorResponse { coordinators, ..Default::default() });
         }
-        let found = self.found(request.key_type, request.key);
+        let found = self.found(context, request.key_type, request.key);
         let code = ErrorCode(found.error_code);
         Reply::of(FindCoordinatorResponse {
             error_code: found.error_code,
@@ -66,7 +66,7 @@ impl State {
         })
     }
 
-    fn found(&mut self, key_type: i8, key: String) -> Coordinator {
+    fn found(&mut self, context: &Context, key_type: i8, key: String) -> Coordinator {
         let broker = match Coordinated::of_key_type(key_type) {
             Some(kind) => self
                 .make_coordinators_topic(kind)
@@ -79,7 +79,7 @@ impl State {
                 key,
                 node_id: broker.id,
                 host: broker.host.clone(),
-                port: broker.port.into(),
+                port: broker.port(context.listener).into(),
                 ..Default::default()
             },
             Err(code) => Coordinator { key, node_id: -1, port: -1, error_code: code.0, ..Default::default() },

@@ -20,6 +20,7 @@ pub(super) use settings::Settings;
 
 use crate::protocol::messages::*;
 use crate::protocol::{Api, Message, Response};
+use bytes::Bytes;
 use groups::Groups;
 use std::time::Duration;
 use timers::{Timer, Timers};
@@ -59,6 +60,10 @@ pub(super) enum Reply {
     Parked,
     /// The broker closes the connection, as Kafka does where it has no answer.
     Close,
+    /// The broker does not offer this API or version.
+    Unsupported,
+    /// Bytes to be written as they are.
+    Raw(Bytes),
 }
 
 impl Reply {
@@ -86,7 +91,8 @@ pub(super) struct State {
 /// The one list of what is served: it makes the dispatch and the answer to ApiVersions.
 macro_rules! served {
     ($($key:ident $request:ident $method:ident,)*) => {
-        const SERVED: &[ApiKey] = &[$(ApiKey::$key),*];
+        /// What the brokers serve.
+        pub(super) const SERVED: &[ApiKey] = &[$(ApiKey::$key),*];
 
         impl State {
             fn dispatch(&mut self, context: &Context, body: Box<dyn Message>) -> Reply {
@@ -125,9 +131,12 @@ impl State {
         }
     }
 
-    /// What becomes of a request. The version must be one that the broker offers.
+    /// What becomes of a request.
     pub(super) fn handle(&mut self, context: &Context, body: Box<dyn Message>) -> Reply {
         self.advance(context.now);
+        if !self.offers(context.api.key).is_some_and(|offered| offered.contains(&context.version)) {
+            return Reply::Unsupported;
+        }
         self.dispatch(context, body)
     }
 

@@ -11,6 +11,7 @@ pub(in crate::embedded) struct Settings {
 /// The settings that the state reads, with Kafka 4.3's defaults where they make sense in one process.
 const DEFAULTS: &[(&str, &str)] = &[
     ("auto.create.topics.enable", "true"),
+    ("connections.max.idle.ms", "600000"),
     ("default.replication.factor", "1"),
     ("min.insync.replicas", "1"),
     ("num.partitions", "1"),
@@ -18,6 +19,8 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("offsets.topic.replication.factor", "3"),
     ("transaction.state.log.num.partitions", "50"),
     ("transaction.state.log.replication.factor", "3"),
+    ("queued.max.request.bytes", "-1"),
+    ("socket.request.max.bytes", "104857600"),
 ];
 
 impl Settings {
