@@ -9,6 +9,7 @@ mod coordinator;
 mod groups;
 mod log;
 mod metadata;
+mod offsets;
 mod settings;
 #[cfg(test)]
 mod test_support;
@@ -21,7 +22,9 @@ pub(super) use settings::Settings;
 use crate::protocol::messages::*;
 use crate::protocol::{Api, Message, Response};
 use bytes::Bytes;
-use groups::Groups;
+use coordinator::Coordinated;
+use groups::{Coordinators, Groups};
+use offsets::Offsets;
 use std::time::Duration;
 use timers::{Timer, Timers};
 use topics::Topics;
@@ -80,8 +83,12 @@ pub(super) struct State {
     cluster_id: String,
     /// The wall clock at time zero, in milliseconds since 1970-01-01T00:00:00Z.
     started_ms: i64,
+    /// How far time has passed.
+    now: Time,
     topics: Topics,
     groups: Groups,
+    offsets: Offsets,
+    coordinators: Coordinators,
     timers: Timers,
     /// Finished requests that were parked, in the order of finishing.
     answers: Vec<(ConnectionId, Reply)>,
@@ -112,6 +119,12 @@ macro_rules! served {
 served! {
     METADATA MetadataRequest metadata,
     FIND_COORDINATOR FindCoordinatorRequest find_coordinator,
+    JOIN_GROUP JoinGroupRequest join_group,
+    HEARTBEAT HeartbeatRequest heartbeat,
+    LEAVE_GROUP LeaveGroupRequest leave_group,
+    SYNC_GROUP SyncGroupRequest sync_group,
+    OFFSET_COMMIT OffsetCommitRequest offset_commit,
+    OFFSET_FETCH OffsetFetchRequest offset_fetch,
     API_VERSIONS ApiVersionsRequest api_versions,
 }
 
@@ -125,6 +138,9 @@ impl State {
             started_ms,
             topics: Topics::default(),
             groups: Groups::default(),
+            offsets: Offsets::default(),
+            coordinators: Coordinators::default(),
+            now: Time::ZERO,
             timers: Timers::default(),
             answers: Vec::new(),
             random,
@@ -142,6 +158,7 @@ impl State {
 
     /// Lets time pass: everything that is due by `now` happens, in its order.
     pub(super) fn advance(&mut self, now: Time) {
+        self.now = self.now.max(now);
         while let Some((at, timer)) = self.timers.pop_due(now) {
             self.fire(timer, at);
         }
@@ -154,6 +171,7 @@ impl State {
 
     /// The requests that were parked and are finished now.
     pub(super) fn take_answers(&mut self) -> Vec<(ConnectionId, Reply)> {
+        self.groups_follow_coordinators();
         std::mem::take(&mut self.answers)
     }
 
@@ -162,8 +180,10 @@ impl State {
         self.answers.retain(|(id, _)| *id != connection);
     }
 
-    fn fire(&mut self, timer: Timer, _at: Time) {
-        match timer {}
+    fn fire(&mut self, timer: Timer, at: Time) {
+        match timer {
+            Timer::Group(timer) => self.group_timer(&timer, at),
+        }
     }
 
     fn wall_ms(&self, now: Time) -> i64 {
@@ -177,6 +197,13 @@ fn uuid(random: &mut fastrand::Rng) -> [u8; 16] {
     id[6] = id[6] & 0x0f | 0x40;
     id[8] = id[8] & 0x3f | 0x80;
     id
+}
+
+/// A new UUID in the form of RFC 9562.
+fn uuid_hex(random: &mut fastrand::Rng) -> String {
+    let digits = format!("{:032x}", u128::from_be_bytes(uuid(random)));
+    let part = |from, to| digits.get(from..to).unwrap_or_default();
+    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
 }
 
 /// URL-safe base 64 without padding, as Kafka prints UUIDs.

@@ -33,6 +33,13 @@ impl Harness {
         ConnectionId(self.connections)
     }
 
+    /// What is known of a request over a connection of its own.
+    pub(super) fn context<R: Request>(&mut self, broker: i32, version: i16) -> Context {
+        let api = Api::find(ApiKey(R::KEY)).unwrap();
+        let (client_id, client_host) = ("test".to_owned(), "127.0.0.1".to_owned());
+        Context { connection: self.connect(), broker, listener: 0, api, version, client_id, client_host, now: self.now }
+    }
+
     /// Asks a broker over a connection of its own; the answer must come at once.
     #[track_caller]
     pub(super) fn call<R: Request + Send + 'static>(&mut self, broker: i32, version: i16, request: R) -> R::Response
@@ -55,14 +62,15 @@ impl Harness {
     where
         R::Response: Send + 'static,
     {
-        let api = Api::find(ApiKey(R::KEY)).unwrap();
-        let (client_id, client_host) = ("test".to_owned(), "127.0.0.1".to_owned());
-        let context = Context { connection, broker, listener: 0, api, version, client_id, client_host, now: self.now };
+        let context = Context { connection, ..self.context::<R>(broker, version) };
+        let api = context.api;
         // By way of the bytes, so that a request that the version can't carry is refused here as well.
         let mut writer = crate::protocol::Writer::new();
         request.encode(&mut writer, version).unwrap();
         let body = api.decode_request(version, writer.into_bytes().into()).unwrap();
-        match self.state.handle(&context, body) {
+        let reply = self.state.handle(&context, body);
+        self.state.groups_follow_coordinators();
+        match reply {
             Reply::Parked => None,
             reply => Some(Self::response::<R>(version, reply)),
         }
@@ -74,6 +82,7 @@ impl Harness {
     where
         R::Response: Send + 'static,
     {
+        self.state.groups_follow_coordinators();
         let at = self.state.answers.iter().position(|(id, _)| *id == connection)?;
         let (_, reply) = self.state.answers.remove(at);
         Some(Self::response::<R>(version, reply))

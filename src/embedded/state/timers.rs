@@ -1,12 +1,15 @@
 //! What happens by itself, and when.
 
 use super::Time;
+use super::groups::moves::GroupTimer;
 use std::collections::BTreeSet;
 
 /// Something that is due at a time. A timer is a reminder, not an order: whoever it concerns looks whether it is still
 /// due, so nobody has to take timers back.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Timer {}
+pub(super) enum Timer {
+    Group(GroupTimer),
+}
 
 /// All timers, by time.
 #[derive(Debug, Default)]

@@ -2,8 +2,13 @@
 //! it and are the same for all kinds.
 
 pub(in crate::embedded) mod classic;
+pub(in crate::embedded) mod moves;
+mod turn;
 
-use classic::ClassicGroup;
+pub(in crate::embedded) use classic::{ClassicGroup, ClassicState};
+pub(in crate::embedded) use moves::Coordinators;
+pub(in crate::embedded) use turn::{Turn, millis};
+
 use std::collections::BTreeMap;
 
 /// A group, by the protocol of its members.
@@ -71,6 +76,13 @@ impl Groups {
     /// The group, if it is a classic one.
     pub(in crate::embedded) fn classic(&self, id: &str) -> Option<&ClassicGroup> {
         self.get(id).map(|group| match group {
+            Group::Classic(group) => group,
+        })
+    }
+
+    /// The group, if it is a classic one.
+    pub(in crate::embedded) fn classic_mut(&mut self, id: &str) -> Option<&mut ClassicGroup> {
+        self.get_mut(id).map(|group| match group {
             Group::Classic(group) => group,
         })
     }

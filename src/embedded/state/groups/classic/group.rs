@@ -47,6 +47,7 @@ pub(super) struct InitialDelay {
 /// What the offsets topic holds of a group, and another coordinator goes on with.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stored {
+    pub(super) since: Time,
     pub(super) generation: i32,
     pub(super) protocol_type: Option<String>,
     pub(super) protocol: Option<String>,
@@ -107,13 +108,18 @@ impl ClassicGroup {
             member_added: false,
             join_ends: None,
             sync_ends: None,
-            stored: Stored::default(),
+            stored: Stored { since: now, ..Stored::default() },
         }
     }
 
     /// Whether it is in the state Empty.
     pub(in crate::embedded) fn is_empty(&self) -> bool {
         self.state == ClassicState::Empty
+    }
+
+    /// Whether the assignment of the present generation is not there yet.
+    pub(in crate::embedded) fn is_completing(&self) -> bool {
+        self.state == ClassicState::CompletingRebalance
     }
 
     pub(in crate::embedded) fn is_leader(&self, member: &str) -> bool {
@@ -238,6 +244,7 @@ impl ClassicGroup {
     pub(in crate::embedded) fn store(&mut self) {
         let stored = |member: &Member| (member.id.clone(), member.stored(self.protocol.as_deref()));
         self.stored = Stored {
+            since: self.since,
             generation: self.generation,
             protocol_type: self.protocol_type.clone(),
             protocol: self.protocol.clone(),
@@ -254,7 +261,7 @@ impl ClassicGroup {
         let instances = stored.members.values().filter_map(by_instance).collect();
         *self = Self {
             state,
-            since: now,
+            since: stored.since,
             generation: stored.generation,
             protocol_type: stored.protocol_type.clone(),
             protocol: stored.protocol.clone(),

@@ -1,0 +1,7 @@
+//! Members of classic groups, asked over bytes, with time under control.
+
+mod joining;
+mod members;
+mod moving;
+mod support;
+mod syncing;
