@@ -43,6 +43,32 @@
 //! Builders have a method for each setting, whose documentation gives Kafka's name for it and the default; and
 //! `properties`, which takes settings by those names, as in a `client.properties` of Kafka's own tools: [`Properties`].
 //!
+//! # Security
+//!
+//! TLS with [`Tls`] and authentication with [`Sasl`], or by Kafka's own settings:
+//!
+//! ```no_run
+//! # fn main() -> Result<(), sarameya::Error> {
+//! let client = sarameya::Client::builder()
+//!     .bootstrap_servers("broker:9093")
+//!     .properties(&sarameya::Properties::from_file("client.properties")?)?
+//!     .build()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! where `client.properties` is one that Kafka's tools take, with stores in PEM:
+//!
+//! ```text
+//! security.protocol=SASL_SSL
+//! ssl.truststore.type=PEM
+//! ssl.truststore.location=/etc/kafka/ca.pem
+//! sasl.mechanism=SCRAM-SHA-512
+//! sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required username="alice" password="secret";
+//! ```
+//!
+//! Passwords, tokens and keys show neither in `Debug` nor in errors nor in logs of any level.
+//!
 //! # Log levels
 //!
 //! Through the `log` crate. *error*: something has ended that was to go on. *warn*: data or time was lost that a person may
@@ -51,7 +77,11 @@
 //!
 //! # Features
 //!
-//! `gzip`, `snappy`, `lz4` and `zstd`, all on by default. `zstd` is the only one that needs a C compiler.
+//! `gzip`, `snappy`, `lz4`, `zstd` and `tls`, all on by default. `zstd` is the only one of them that needs a C compiler.
+//!
+//! `tls` takes its cryptography from the provider that the process has installed for rustls, and if there is none, from
+//! graviola, which needs no C compiler but a processor of about 2014 or later. `tls-ring`, not on by default, puts ring in
+//! its place, for any processor, and needs a C compiler.
 #![forbid(unsafe_code)]
 
 #[cfg(not(unix))]
@@ -71,12 +101,14 @@ mod net;
 mod producer;
 pub mod protocol;
 mod record;
-#[allow(dead_code, unused_imports, reason = "its two sides are taken into use one by one")]
+#[allow(dead_code, unused_imports, reason = "the server's side is for brokers in this process")]
 mod sasl;
 
 pub use admin::{Admin, NewTopic, Results};
 pub use cluster::{Client, ClientBuilder};
 pub use config::Properties;
+#[cfg(feature = "tls")]
+pub use config::{Tls, TlsVersion};
 pub use consumer::{
     BatchRecords, FetchedBatch, IntoRecords, IsolationLevel, OffsetReset, PartitionConsumer, PartitionConsumerBuilder,
     PartitionRecords, StartOffset,
@@ -92,3 +124,4 @@ pub use producer::{
     RandomPartitioner, RecordMetadata, RoundRobinPartitioner, SendError, SyncProducer,
 };
 pub use record::{ConsumerRecord, Header, ProducerRecord, TimestampType};
+pub use sasl::{CredentialProvider, Credentials, OAuthBearerToken, OAuthBearerTokenProvider, Sasl};

@@ -119,7 +119,7 @@ impl Brokers {
     /// An idle connection that still looks alive.
     pub(super) fn check_out(&self, peer: &Peer, now: Instant) -> Option<Connection> {
         loop {
-            let connection = self.lock().idle.get_mut(&peer.node_id)?.pop()?;
+            let mut connection = self.lock().idle.get_mut(&peer.node_id)?.pop()?;
             let fresh = now.saturating_duration_since(connection.last_used()) < IDLE_LIMIT;
             if fresh && connection.peer() == peer && connection.is_reusable() {
                 return Some(connection);
@@ -127,7 +127,7 @@ impl Brokers {
         }
     }
 
-    pub(super) fn check_in(&self, connection: Connection) {
+    pub(super) fn check_in(&self, mut connection: Connection) {
         let node_id = connection.peer().node_id;
         if node_id < 0 || !connection.is_reusable() {
             return;

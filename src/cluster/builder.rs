@@ -2,8 +2,13 @@
 
 use super::client::Client;
 use crate::backoff::Backoff;
-use crate::config::{Properties, Setting, address_list};
-use crate::net::{NetConfig, Peer};
+#[cfg(feature = "tls")]
+use crate::config::Tls;
+use crate::config::{Properties, SecurityProtocol, Setting, address_list};
+#[cfg(feature = "tls")]
+use crate::net::TlsConnector;
+use crate::net::{NetConfig, Peer, Security};
+use crate::sasl::Sasl;
 use crate::{Error, Result};
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +47,9 @@ pub struct ClientBuilder {
     retry_backoff_max: Duration,
     allow_auto_create_topics: bool,
     max_response_bytes: usize,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
+    sasl: Option<Sasl>,
 }
 
 impl ClientBuilder {
@@ -59,6 +67,9 @@ impl ClientBuilder {
             retry_backoff_max: Duration::from_secs(1),
             allow_auto_create_topics: true,
             max_response_bytes: 100 * 1024 * 1024,
+            #[cfg(feature = "tls")]
+            tls: None,
+            sasl: None,
         }
     }
 
@@ -147,12 +158,48 @@ impl ClientBuilder {
         self
     }
 
+    /// Speaks TLS with all brokers, the bootstrap addresses included.
+    ///
+    /// Kafka: `security.protocol` SSL or SASL_SSL. Defaults to plaintext.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Authenticates with all brokers, the bootstrap addresses included.
+    ///
+    /// Kafka: `security.protocol` SASL_PLAINTEXT or SASL_SSL, `sasl.mechanism`, `sasl.jaas.config`. Defaults to no
+    /// authentication. A mechanism that shows brokers the secret itself is warned of if TLS is not used too.
+    pub fn sasl(mut self, sasl: Sasl) -> Self {
+        self.sasl = Some(sasl);
+        self
+    }
+
     /// Takes the settings that are the client's from a list of settings by their Kafka names.
     ///
     /// An error names a setting whose value can't be read, or that asks for what this crate does not have.
     pub fn properties(mut self, properties: &Properties) -> Result<Self> {
         for setting in properties.iter() {
             self.set(&setting)?;
+        }
+        if let Some(protocol) = SecurityProtocol::from_properties(properties)? {
+            self = self.protect(protocol, properties)?;
+        }
+        Ok(self)
+    }
+
+    /// Protects connections in this way and no other. To go on with less than was asked for would be worse than to fail.
+    fn protect(mut self, protocol: SecurityProtocol, properties: &Properties) -> Result<Self> {
+        self.sasl = protocol.has_sasl().then(|| Sasl::from_properties(properties)).transpose()?;
+        #[cfg(feature = "tls")]
+        {
+            self.tls = protocol.has_tls().then(|| Tls::from_properties(properties)).transpose()?;
+        }
+        #[cfg(not(feature = "tls"))]
+        if protocol.has_tls() {
+            let message = format!("{} needs sarameya's feature tls", protocol.name());
+            return Err(Error::config("security.protocol", message));
         }
         Ok(self)
     }
@@ -171,10 +218,6 @@ impl ClientBuilder {
             "retry.backoff.max.ms" => self.retry_backoff_max = setting.milliseconds()?,
             "allow.auto.create.topics" => self.allow_auto_create_topics = setting.boolean()?,
             "receive.message.max.bytes" => self.max_response_bytes = setting.number()?,
-            // To go on in plaintext where protection was asked for would be worse than to fail.
-            "security.protocol" if !setting.text().eq_ignore_ascii_case("PLAINTEXT") => {
-                return Err(setting.refuse("this version connects in PLAINTEXT only"));
-            }
             _ => {}
         }
         Ok(())
@@ -186,7 +229,18 @@ impl ClientBuilder {
         Client::start(self.check()?)
     }
 
+    fn warn_of_shown_secrets(&self) {
+        #[cfg(feature = "tls")]
+        let protected = self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        let protected = false;
+        if let Some(sasl) = self.sasl.as_ref().filter(|sasl| sasl.shows_the_secret() && !protected) {
+            log::warn!("{} without TLS: anybody on the way can read the password or token", sasl.mechanism());
+        }
+    }
+
     fn check(self) -> Result<ClientConfig> {
+        self.warn_of_shown_secrets();
         let bootstrap = address_list("bootstrap.servers", &self.bootstrap_servers)?
             .into_iter()
             .map(|(host, port)| Peer { node_id: -1, host: Arc::from(host), port })
@@ -229,6 +283,11 @@ impl ClientBuilder {
                 client_id: Arc::from(self.client_id),
                 connection_setup_timeout: self.connection_setup_timeout,
                 max_response_bytes: self.max_response_bytes,
+                security: Security {
+                    #[cfg(feature = "tls")]
+                    tls: self.tls.as_ref().map(TlsConnector::new).transpose()?.map(Arc::new),
+                    sasl: self.sasl,
+                },
             },
             request_timeout: self.request_timeout,
             metadata_max_age: self.metadata_max_age,
@@ -278,6 +337,37 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "tls")]
+    fn tls_is_taken_from_kafkas_settings() {
+        let tls = "bootstrap.servers=a:1\nsecurity.protocol=ssl\nssl.endpoint.identification.algorithm=";
+        for (settings, setting) in [
+            ("ssl.truststore.location=/no/ca.pem", "ssl.truststore.location"),
+            ("ssl.truststore.location=/no/ca.jks\nssl.truststore.type=JKS", "ssl.truststore.type"),
+            ("ssl.truststore.location=/no/a\nssl.truststore.certificates=b", "ssl.truststore.location"),
+            ("ssl.truststore.certificates=-----BEGIN X", "ssl.truststore.certificates"),
+            ("ssl.keystore.location=/no/me.p12\nssl.keystore.type=PKCS12", "ssl.keystore.type"),
+            ("ssl.keystore.key=x", "ssl.keystore.certificate.chain"),
+            ("ssl.keystore.certificate.chain=x", "ssl.keystore.key"),
+            ("ssl.keystore.location=/no/a\nssl.keystore.key=x", "ssl.keystore.location"),
+            ("ssl.enabled.protocols=TLSv1.1,SSLv3", "ssl.enabled.protocols"),
+            ("ssl.cipher.suites=TLS_NULL_WITH_NULL_NULL", "ssl.cipher.suites"),
+            ("ssl.endpoint.identification.algorithm=ldaps", "ssl.endpoint.identification.algorithm"),
+        ] {
+            let error = from(&format!("{tls}\n{settings}")).unwrap_err();
+            assert_eq!((error.kind(), error.setting()), (ErrorKind::Config, Some(setting)), "{settings}: {error}");
+        }
+        // What is not asked for is not looked at.
+        let config = from("bootstrap.servers=a:1\nssl.truststore.location=/no/ca.pem").unwrap();
+        assert!(config.net.security.tls.is_none());
+        // A later list takes protection away only by name.
+        let both = ClientBuilder::new().bootstrap_servers("a:1").tls(Tls::new().danger_accept_any_certificate());
+        let kept = both.properties(&"client.id=x".parse().unwrap()).unwrap();
+        assert!(kept.clone().check().unwrap().net.security.tls.is_some());
+        let off = kept.properties(&"security.protocol=PLAINTEXT".parse().unwrap()).unwrap();
+        assert!(off.check().unwrap().net.security.tls.is_none());
+    }
+
+    #[test]
     fn an_error_names_the_setting_at_fault() {
         for (properties, setting) in [
             ("client.id=me", "bootstrap.servers"),
@@ -290,7 +380,9 @@ mod tests {
             ("reconnect.backoff.max.ms=2147483648", "reconnect.backoff.max.ms"),
             ("receive.message.max.bytes=1023", "receive.message.max.bytes"),
             ("receive.message.max.bytes=2147483648", "receive.message.max.bytes"),
-            ("security.protocol=SASL_SSL", "security.protocol"),
+            ("security.protocol=TLS", "security.protocol"),
+            ("security.protocol=SASL_SSL", "sasl.mechanism"),
+            ("security.protocol=SASL_PLAINTEXT\nsasl.mechanism=PLAIN", "sasl.jaas.config"),
             ("allow.auto.create.topics=1", "allow.auto.create.topics"),
         ] {
             let addressed = if setting == "bootstrap.servers" { "" } else { "bootstrap.servers=a:1\n" };

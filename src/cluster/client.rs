@@ -119,8 +119,8 @@ impl Client {
 
 /// Kinds of errors that the next attempt would meet again.
 fn is_hopeless(kind: ErrorKind) -> bool {
-    use ErrorKind::{Authentication, Protocol, TooLarge, Unsupported};
-    matches!(kind, Authentication | Protocol | TooLarge | Unsupported)
+    use ErrorKind::{Authentication, Protocol, Tls, TooLarge, Unsupported};
+    matches!(kind, Authentication | Protocol | Tls | TooLarge | Unsupported)
 }
 
 impl fmt::Debug for Client {

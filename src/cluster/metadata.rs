@@ -265,7 +265,8 @@ impl Refresher {
     /// Asks the connection at hand, then everybody who may be dialled now.
     fn ask(&mut self, topics: &[Arc<str>], create: bool) -> Result<MetadataResponse> {
         let deadline = Deadline::after(self.request_timeout);
-        let kept = self.connection.take().filter(|c| c.is_reusable() && self.rounds_here < ROUNDS_PER_CONNECTION);
+        let kept = self.connection.take().filter(|_| self.rounds_here < ROUNDS_PER_CONNECTION);
+        let kept = kept.and_then(Connection::reusable);
         if let Some(connection) = kept {
             // A broker that hangs must leave time for the others.
             let peer = connection.peer().clone();

@@ -1,10 +1,20 @@
 //! Settings by their Kafka names, as in the properties files of Kafka's own tools.
 
+mod jaas;
 mod known;
 mod properties;
+mod security;
+#[cfg(feature = "tls")]
+mod tls;
 
+pub(crate) use jaas::Jaas;
 pub use properties::Properties;
 pub(crate) use properties::Setting;
+pub(crate) use security::SecurityProtocol;
+#[cfg(feature = "tls")]
+pub(crate) use tls::{Pem, Verification};
+#[cfg(feature = "tls")]
+pub use tls::{Tls, TlsVersion};
 
 use crate::{Error, Result};
 use std::net::Ipv6Addr;

@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::{Chars, FromStr};
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// Settings by their Kafka names, such as `linger.ms`: what a `client.properties` file of Kafka's own tools holds.
 ///
@@ -19,7 +20,7 @@ use std::time::Duration;
 /// # Ok::<(), sarameya::Error>(())
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Properties(BTreeMap<String, String>);
+pub struct Properties(BTreeMap<String, Zeroizing<String>>);
 
 /// One setting, with parsers whose errors name it.
 #[derive(Debug)]
@@ -70,9 +71,21 @@ const USED: &[&str] = &[
     "retries",
     "retry.backoff.max.ms",
     "retry.backoff.ms",
+    "sasl.jaas.config",
+    "sasl.mechanism",
     "security.protocol",
     "session.timeout.ms",
     "socket.connection.setup.timeout.ms",
+    "ssl.cipher.suites",
+    "ssl.enabled.protocols",
+    "ssl.endpoint.identification.algorithm",
+    "ssl.keystore.certificate.chain",
+    "ssl.keystore.key",
+    "ssl.keystore.location",
+    "ssl.keystore.type",
+    "ssl.truststore.certificates",
+    "ssl.truststore.location",
+    "ssl.truststore.type",
 ];
 
 impl Properties {
@@ -88,7 +101,7 @@ impl Properties {
         let text = std::fs::read_to_string(path).map_err(|error| {
             Error::new(crate::ErrorKind::Config, format!("reading {}: {error}", path.display())).with_source(error)
         })?;
-        text.parse()
+        Zeroizing::new(text).parse()
     }
 
     /// Sets one. A later value replaces an earlier one.
@@ -100,13 +113,13 @@ impl Properties {
             }
             log::warn!("the setting {name} has no counterpart here and is ignored");
         }
-        self.0.insert(name, value.into());
+        self.0.insert(name, Zeroizing::new(value.into()));
         Ok(())
     }
 
     /// The value of a setting.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.0.get(name).map(|value| value.as_str())
     }
 
     /// The names that were given but that this crate has no counterpart for.
@@ -145,9 +158,9 @@ fn is_blank(c: char) -> bool {
 }
 
 /// Joins continued lines and leaves out comments.
-fn logical_lines(text: &str) -> Vec<String> {
+fn logical_lines(text: &str) -> Vec<Zeroizing<String>> {
     let mut lines = Vec::new();
-    let mut open: Option<String> = None;
+    let mut open: Option<Zeroizing<String>> = None;
     // A line ends with \n, \r\n or \r.
     let all = text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'));
     for line in all {
@@ -351,7 +364,7 @@ mod tests {
     #[test]
     fn a_name_kafka_knows_is_kept_as_unused_and_values_do_not_show() {
         let properties: Properties = "key.serializer=x\nsasl.jaas.config=secret".parse().unwrap();
-        assert_eq!(properties.unused().collect::<Vec<_>>(), ["key.serializer", "sasl.jaas.config"]);
+        assert_eq!(properties.unused().collect::<Vec<_>>(), ["key.serializer"]);
         assert!(!format!("{properties:?}").contains("secret"));
     }
 

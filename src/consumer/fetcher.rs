@@ -568,8 +568,10 @@ impl Fetcher {
         let generation = self.shared.core().snapshot().generation;
         self.shared.core().refresh_since(generation);
         let now = Instant::now();
-        let tell =
-            matches!(error.kind(), ErrorKind::Authentication | ErrorKind::Authorization | ErrorKind::Unsupported);
+        let tell = matches!(
+            error.kind(),
+            ErrorKind::Authentication | ErrorKind::Tls | ErrorKind::Authorization | ErrorKind::Unsupported
+        );
         for mut cursor in self.cursors.drain(..) {
             if tell {
                 // Waiting does not help with these; the user must do something.

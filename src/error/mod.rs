@@ -53,6 +53,9 @@ pub enum ErrorKind {
     TooLarge,
     /// A record batch failed its CRC check or can't be decoded.
     Corrupt,
+    /// TLS could not be agreed on: a certificate is not trusted, expired or for another name, the broker refuses this
+    /// client's certificate, or the two have no version in common.
+    Tls,
     /// The broker refused the credentials.
     Authentication,
     /// The principal may not do this; the error names the topic or group.
@@ -208,7 +211,10 @@ impl Error {
 
     /// Whether the producer, consumer or group that returned it can't go on and must be made anew.
     pub fn is_fatal(&self) -> bool {
-        matches!(self.0.kind, ErrorKind::Fenced | ErrorKind::Closed | ErrorKind::Authentication | ErrorKind::Thread)
+        matches!(
+            self.0.kind,
+            ErrorKind::Fenced | ErrorKind::Closed | ErrorKind::Tls | ErrorKind::Authentication | ErrorKind::Thread
+        )
     }
 }
 

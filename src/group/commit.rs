@@ -118,7 +118,7 @@ impl Committer {
     fn exchange(&mut self, request: &OffsetCommitRequest, deadline: Deadline) -> Result<OffsetCommitResponse> {
         // One request's time at most, so that a broker that hangs leaves time for another try.
         let deadline = deadline.within(self.request_timeout);
-        let mut connection = match self.connection.take().filter(Connection::is_reusable) {
+        let mut connection = match self.connection.take().and_then(Connection::reusable) {
             Some(connection) => connection,
             None => self.finder.connect(deadline)?,
         };

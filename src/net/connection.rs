@@ -5,11 +5,13 @@ use super::versions::ApiVersions;
 use super::{Deadline, Interrupt, Waker, dial};
 use crate::protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use crate::protocol::{Reader, Request, Response, Writer, request_header_version, response_header_version};
+use crate::sasl::Sasl;
 use crate::{Error, ErrorCode, ErrorKind, Result};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use zeroize::Zeroize;
 
 /// Small answers are read in one go with their length; this much is read ahead.
 const INBOX_BYTES: usize = 8 * 1024;
@@ -26,6 +28,15 @@ pub(crate) struct NetConfig {
     pub(crate) connection_setup_timeout: Duration,
     /// Larger answers are refused before any memory is taken for them.
     pub(crate) max_response_bytes: usize,
+    pub(crate) security: Security,
+}
+
+/// How connections are protected; by default not at all.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Security {
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<Arc<super::TlsConnector>>,
+    pub(crate) sasl: Option<Sasl>,
 }
 
 /// Whom a connection goes to.
@@ -67,6 +78,12 @@ pub(crate) struct Connection {
     max_response_bytes: usize,
     next_correlation_id: i32,
     in_flight: VecDeque<InFlight>,
+    /// Answers that were read before their owner asked for them, to make way for a renewal of the SASL session. As many as
+    /// were in flight then, and none of them is larger than an answer may be.
+    arrived: VecDeque<(InFlight, Reader)>,
+    sasl: Option<Sasl>,
+    /// When the SASL session is to be renewed, if the broker limits it.
+    renewal: Option<Instant>,
     /// Bytes read but not yet taken: `inbox[taken..]`.
     inbox: Vec<u8>,
     taken: usize,
@@ -97,12 +114,20 @@ impl Connection {
             }
             outcome => outcome?,
         }
+        if let Some(sasl) = &config.security.sasl {
+            connection.authenticate(sasl, deadline)?;
+        }
         Ok(connection)
     }
 
     fn open(peer: &Peer, config: &NetConfig, interrupt: &Interrupt, deadline: Deadline) -> Result<Self> {
         let socket = dial::connect(&peer.host, peer.port, interrupt, deadline)?;
         let stream = Stream::new(socket, interrupt.clone()).map_err(|error| Error::io(error, "setting up a socket"))?;
+        #[cfg(feature = "tls")]
+        let stream = match &config.security.tls {
+            Some(tls) => stream.with_tls(tls.session(&peer.host)?, deadline)?,
+            None => stream,
+        };
         Ok(Self {
             stream,
             peer: peer.clone(),
@@ -111,6 +136,9 @@ impl Connection {
             max_response_bytes: config.max_response_bytes,
             next_correlation_id: 0,
             in_flight: VecDeque::new(),
+            arrived: VecDeque::new(),
+            sasl: config.security.sasl.clone(),
+            renewal: None,
             inbox: Vec::with_capacity(INBOX_BYTES),
             taken: 0,
             outbox: Vec::new(),
@@ -172,7 +200,7 @@ impl Connection {
     /// How many answers are outstanding.
     #[cfg(test)]
     pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.len()
+        self.in_flight.len() + self.arrived.len()
     }
 
     /// When it was last used.
@@ -191,8 +219,17 @@ impl Connection {
     }
 
     /// Whether an idle connection can be used again: no error so far, nothing outstanding, nothing unasked has come.
-    pub(crate) fn is_reusable(&self) -> bool {
-        !self.broken && self.in_flight.is_empty() && self.taken == self.inbox.len() && !self.stream.has_input()
+    pub(crate) fn is_reusable(&mut self) -> bool {
+        !self.broken
+            && self.in_flight.is_empty()
+            && self.arrived.is_empty()
+            && self.taken == self.inbox.len()
+            && !self.stream.has_input()
+    }
+
+    /// The connection, if it [can be used again](Self::is_reusable).
+    pub(crate) fn reusable(mut self) -> Option<Self> {
+        self.is_reusable().then_some(self)
     }
 
     /// Sends a request and waits for its answer. Nothing else may be outstanding.
@@ -208,7 +245,7 @@ impl Connection {
         version: i16,
         deadline: Deadline,
     ) -> Result<R::Response> {
-        if let Some(oldest) = self.in_flight.front() {
+        if let Some(oldest) = self.arrived.front().map(|(oldest, _)| oldest).or(self.in_flight.front()) {
             // The next answer would be that one's.
             let message = format!("{} was called while an answer to {} is outstanding", R::NAME, oldest.api_name);
             return Err(self.broke(Error::protocol(message)));
@@ -226,6 +263,38 @@ impl Connection {
 
     /// Like [`send`](Self::send) in a version the caller picked. Without `answered` no answer will come (acks 0).
     pub(crate) fn send_version<R: Request>(
+        &mut self,
+        request: &R,
+        version: i16,
+        answered: bool,
+        deadline: Deadline,
+    ) -> Result<()> {
+        self.check()?;
+        self.renew_session(deadline)?;
+        self.write_request(request, version, answered, deadline)
+    }
+
+    /// Authenticates again if it is time. A broker serves a connection's requests one after the other and wants nothing
+    /// between those of an exchange, so the answers that are outstanding come first.
+    fn renew_session(&mut self, deadline: Deadline) -> Result<()> {
+        if self.renewal.is_none_or(|renewal| Instant::now() < renewal) {
+            return Ok(());
+        }
+        let Some(sasl) = self.sasl.clone() else { return Ok(()) };
+        while let Some(expected) = self.in_flight.pop_front() {
+            let read = self.read_answer(&expected, deadline);
+            let reader = read.map_err(|error| self.broke(error))?;
+            self.arrived.push_back((expected, reader));
+        }
+        // The answers of the exchange are the next ones then.
+        let arrived = std::mem::take(&mut self.arrived);
+        let renewed = self.authenticate(&sasl, deadline);
+        self.arrived = arrived;
+        renewed
+    }
+
+    /// Writes a request, whatever the SASL session says.
+    pub(super) fn write_request<R: Request>(
         &mut self,
         request: &R,
         version: i16,
@@ -291,11 +360,16 @@ impl Connection {
 
     fn receive_body(&mut self, api_key: i16, deadline: Deadline) -> Result<Body> {
         self.check()?;
-        let Some(expected) = self.in_flight.pop_front() else {
-            return Err(self.broke(Error::protocol("no answer is outstanding")));
+        let (expected, reader) = match self.arrived.pop_front() {
+            Some(early) => early,
+            None => {
+                let Some(expected) = self.in_flight.pop_front() else {
+                    return Err(self.broke(Error::protocol("no answer is outstanding")));
+                };
+                let read = self.read_answer(&expected, deadline);
+                (expected, read.map_err(|error| self.broke(error))?)
+            }
         };
-        let read = self.read_answer(&expected, deadline);
-        let reader = read.map_err(|error| self.broke(error))?;
         if expected.api_key != api_key {
             return Err(self.broke(Error::protocol(format!("the next answer is one to {}", expected.api_name))));
         }
@@ -395,7 +469,7 @@ impl Connection {
 
     /// Waits until there is something to read, the waker is used, or the deadline has passed.
     pub(crate) fn wait_readable(&mut self, waker: Option<&Waker>, deadline: Deadline) -> Result<Readiness> {
-        if self.taken < self.inbox.len() {
+        if self.taken < self.inbox.len() || !self.arrived.is_empty() {
             return Ok(Readiness::Ready);
         }
         let waited = self.stream.wait_readable(waker, deadline);
@@ -419,6 +493,20 @@ impl Connection {
         Ok(())
     }
 
+    /// Returns the limit so far.
+    pub(super) fn set_max_response_bytes(&mut self, bytes: usize) -> usize {
+        std::mem::replace(&mut self.max_response_bytes, bytes)
+    }
+
+    pub(super) fn set_renewal(&mut self, renewal: Option<Instant>) {
+        self.renewal = renewal;
+    }
+
+    /// A secret was written, and its copy must not stay in memory.
+    pub(super) fn wipe_outbox(&mut self) {
+        self.outbox.zeroize();
+    }
+
     fn check(&self) -> Result<()> {
         if self.broken {
             return Err(self.named(Error::new(ErrorKind::Network, "the connection is broken")));
@@ -431,7 +519,7 @@ impl Connection {
     }
 
     /// Marks the connection as dead: after an error nobody knows where in the stream of bytes the two sides are.
-    fn broke(&mut self, error: Error) -> Error {
+    pub(super) fn broke(&mut self, error: Error) -> Error {
         self.broken = true;
         self.named(error)
     }

@@ -1,8 +1,11 @@
-//! One blocking connection to one broker: TCP, framing, version negotiation, deadlines.
+//! One blocking connection to one broker: TCP, TLS, SASL, framing, version negotiation, deadlines.
 //!
 //! A [`Connection`] has exactly one owner: a thread for its life, or a caller for one call. Nothing here is shared,
 //! so nothing here is locked.
 
+mod authentication;
+#[cfg(test)]
+mod authentication_tests;
 mod connection;
 mod deadline;
 mod dial;
@@ -12,11 +15,15 @@ pub(crate) mod scripted;
 mod stream;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tls")]
+mod tls;
 mod versions;
 
-pub(crate) use connection::{Connection, NetConfig, Peer};
+pub(crate) use connection::{Connection, NetConfig, Peer, Security};
 pub(crate) use deadline::Deadline;
 pub(crate) use interrupt::{Interrupt, Waker};
 pub(crate) use stream::Readiness;
 #[cfg(feature = "embedded")]
 pub(crate) use stream::wait_for;
+#[cfg(feature = "tls")]
+pub(crate) use tls::TlsConnector;

@@ -350,7 +350,9 @@ impl Sender {
         match error.kind() {
             ErrorKind::Closed => {}
             // No right to be idempotent, or a broker that can't: waiting changes nothing.
-            ErrorKind::Authorization | ErrorKind::Authentication | ErrorKind::Unsupported => shared.fail_all(&error),
+            ErrorKind::Authorization | ErrorKind::Authentication | ErrorKind::Tls | ErrorKind::Unsupported => {
+                shared.fail_all(&error)
+            }
             ErrorKind::Broker if !error.is_retriable() => shared.fail_all(&error),
             _ => log::warn!("producing to broker {}: {error}", self.node),
         }
@@ -362,7 +364,7 @@ impl Sender {
 
     /// An idle connection that the broker has closed is replaced before anything is written to it.
     fn drop_dead_connection(&mut self, shared: &Shared) {
-        if self.in_flight.is_empty() && self.connection.as_ref().is_some_and(|c| !c.is_reusable()) {
+        if self.in_flight.is_empty() && self.connection.as_mut().is_some_and(|c| !c.is_reusable()) {
             self.connection = None;
             if !shared.config.acks.answered() {
                 // The broker's only way to refuse something then, but it may as well have been idle for long.

@@ -1,10 +1,14 @@
 //! SASL exchanges as pure state machines: bytes in, bytes out, no I/O and no clock.
 //!
-//! Both sides are here: the client's, whose bytes `net` moves, and the server's, for a broker in
-//! this process.
+//! Both sides are here: the client's, whose bytes `net` moves, and the server's, for a broker in this process.
 
+mod exchange;
+mod oauth;
 pub(crate) mod plain;
 pub(crate) mod scram;
 mod secret;
+mod settings;
 
+pub(crate) use exchange::{Exchange, Step};
 pub(crate) use secret::Secret;
+pub use settings::{CredentialProvider, Credentials, OAuthBearerToken, OAuthBearerTokenProvider, Sasl};

@@ -1,0 +1,123 @@
+//! The settings of TLS and SASL by their Kafka names, as a whole: what one says depends on others.
+
+use super::Properties;
+#[cfg(feature = "tls")]
+use super::{Pem, Tls, TlsVersion, tls::Identity};
+use crate::{Error, Result};
+
+/// How a client and its brokers protect what they say. Kafka: `security.protocol`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SecurityProtocol {
+    Plaintext,
+    Ssl,
+    SaslPlaintext,
+    SaslSsl,
+}
+
+impl SecurityProtocol {
+    /// What the settings ask for, if they do.
+    pub(crate) fn from_properties(properties: &Properties) -> Result<Option<Self>> {
+        let Some(name) = properties.get("security.protocol") else { return Ok(None) };
+        let all = [Self::Plaintext, Self::Ssl, Self::SaslPlaintext, Self::SaslSsl];
+        let found = all.into_iter().find(|protocol| protocol.name().eq_ignore_ascii_case(name.trim()));
+        let unknown = || {
+            let message = format!("{name:?} is none of PLAINTEXT, SSL, SASL_PLAINTEXT and SASL_SSL");
+            Error::config("security.protocol", message)
+        };
+        found.map(Some).ok_or_else(unknown)
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Plaintext => "PLAINTEXT",
+            Self::Ssl => "SSL",
+            Self::SaslPlaintext => "SASL_PLAINTEXT",
+            Self::SaslSsl => "SASL_SSL",
+        }
+    }
+
+    pub(crate) fn has_tls(self) -> bool {
+        matches!(self, Self::Ssl | Self::SaslSsl)
+    }
+
+    pub(crate) fn has_sasl(self) -> bool {
+        matches!(self, Self::SaslPlaintext | Self::SaslSsl)
+    }
+}
+
+/// TLS as the `ssl.` settings have it.
+#[cfg(feature = "tls")]
+impl Tls {
+    pub(crate) fn from_properties(properties: &Properties) -> Result<Self> {
+        let get = |name| properties.get(name).map(str::trim).filter(|value| !value.is_empty());
+        let mut tls = Self::new();
+        check_store_type(properties, "ssl.truststore.type", "ssl.truststore.location")?;
+        check_store_type(properties, "ssl.keystore.type", "ssl.keystore.location")?;
+        tls.roots = match (get("ssl.truststore.location"), get("ssl.truststore.certificates")) {
+            (Some(_), Some(_)) => {
+                let message = "ssl.truststore.location and ssl.truststore.certificates exclude each other";
+                return Err(Error::config("ssl.truststore.location", message));
+            }
+            (Some(path), None) => Some(Pem::file(path, "ssl.truststore.location")),
+            (None, Some(pem)) => Some(Pem::memory(pem, "ssl.truststore.certificates")),
+            (None, None) => None,
+        };
+        tls.identity =
+            identity(get("ssl.keystore.location"), get("ssl.keystore.certificate.chain"), get("ssl.keystore.key"))?;
+        match properties.get("ssl.endpoint.identification.algorithm").map(str::trim) {
+            None => {}
+            Some("") => tls = tls.danger_accept_any_host_name(),
+            Some(name) if name.eq_ignore_ascii_case("https") => {}
+            Some(name) => {
+                let message = format!("{name:?} is neither https nor empty");
+                return Err(Error::config("ssl.endpoint.identification.algorithm", message));
+            }
+        }
+        if let Some(names) = get("ssl.enabled.protocols") {
+            let versions = names.split(',').filter_map(|name| match name.trim() {
+                "TLSv1.2" => Some(TlsVersion::V1_2),
+                "TLSv1.3" => Some(TlsVersion::V1_3),
+                // Older ones are not spoken.
+                _ => None,
+            });
+            tls = tls.versions(versions);
+        }
+        if let Some(names) = get("ssl.cipher.suites") {
+            tls = tls.cipher_suites(names.split(',').map(str::trim));
+        }
+        Ok(tls)
+    }
+}
+
+/// The type of a store that is not named is found out from what is in it.
+#[cfg(feature = "tls")]
+fn check_store_type(properties: &Properties, name: &str, location: &str) -> Result<()> {
+    let given = properties.get(name).map(str::trim).filter(|_| properties.get(location).is_some());
+    match given {
+        Some(kind) if !kind.eq_ignore_ascii_case("PEM") => {
+            let why = format!("{kind} is not supported; convert the store to PEM and say {name}=PEM");
+            Err(Error::config(name, why))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(feature = "tls")]
+fn identity(location: Option<&str>, chain: Option<&str>, key: Option<&str>) -> Result<Option<Identity>> {
+    let (location_name, chain_name, key_name) =
+        ("ssl.keystore.location", "ssl.keystore.certificate.chain", "ssl.keystore.key");
+    match (location, chain, key) {
+        (None, None, None) => Ok(None),
+        (Some(path), None, None) => {
+            Ok(Some(Identity { certificates: Pem::file(path, location_name), key: Pem::file(path, location_name) }))
+        }
+        (None, Some(chain), Some(key)) => {
+            Ok(Some(Identity { certificates: Pem::memory(chain, chain_name), key: Pem::memory(key, key_name) }))
+        }
+        (Some(_), ..) => {
+            Err(Error::config(location_name, format!("{location_name} and {key_name} exclude each other")))
+        }
+        (None, Some(_), None) => Err(Error::config(key_name, format!("{chain_name} without {key_name}"))),
+        (None, None, Some(_)) => Err(Error::config(chain_name, format!("{key_name} without {chain_name}"))),
+    }
+}

@@ -1,0 +1,13 @@
+//! TLS by rustls: what is trusted and shown ([`connector`]), and one connection's session as a machine that turns bytes
+//! into other bytes ([`session`]); [`Stream`](super::stream::Stream) moves them.
+
+mod connector;
+mod pem;
+mod provider;
+mod session;
+#[cfg(test)]
+mod tests;
+mod verifier;
+
+pub(crate) use connector::TlsConnector;
+pub(super) use session::Session;

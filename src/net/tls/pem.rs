@@ -1,0 +1,148 @@
+//! Text in PEM format (RFC 7468), as forgiving as Kafka: line breaks may be missing, and text between sections is skipped.
+
+use base64ct::{Base64, Encoding};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
+use zeroize::Zeroizing;
+
+const BEGIN: &str = "-----BEGIN ";
+const END: &str = "-----END ";
+const DASHES: &str = "-----";
+
+/// One section: its label, such as `CERTIFICATE`, and the bytes in it.
+struct Section<'a> {
+    label: &'a str,
+    der: Zeroizing<Vec<u8>>,
+}
+
+/// All certificates, in their order. The error says what is wrong.
+pub(super) fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let sections = sections(text)?;
+    let certificates: Vec<_> = sections
+        .iter()
+        .filter(|section| matches!(section.label, "CERTIFICATE" | "TRUSTED CERTIFICATE" | "X509 CERTIFICATE"))
+        .map(|section| CertificateDer::from(section.der.to_vec()))
+        .collect();
+    if certificates.is_empty() {
+        return Err(nothing("certificate", text, &sections));
+    }
+    Ok(certificates)
+}
+
+/// The first private key. The error says what is wrong.
+pub(super) fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
+    let sections = sections(text)?;
+    for section in &sections {
+        let der = section.der.to_vec();
+        match section.label {
+            "PRIVATE KEY" => return Ok(PrivatePkcs8KeyDer::from(der).into()),
+            "RSA PRIVATE KEY" => return Ok(PrivatePkcs1KeyDer::from(der).into()),
+            "EC PRIVATE KEY" => return Ok(PrivateSec1KeyDer::from(der).into()),
+            "ENCRYPTED PRIVATE KEY" => return Err("the private key is encrypted, which is not supported".into()),
+            _ => {}
+        }
+    }
+    Err(nothing("private key", text, &sections))
+}
+
+fn nothing(wanted: &str, text: &[u8], sections: &[Section<'_>]) -> String {
+    // JKS begins with this number; PKCS#12 is a DER sequence of more than 255 bytes.
+    if text.starts_with(&[0xfe, 0xed, 0xfe, 0xed]) || text.starts_with(&[0x30, 0x82]) {
+        return "this is a JKS or PKCS#12 store; only PEM is supported (ssl.truststore.type, ssl.keystore.type)".into();
+    }
+    let labels: Vec<_> = sections.iter().map(|section| section.label).collect();
+    match labels.as_slice() {
+        [] => format!("holds no {wanted} in PEM format"),
+        labels => format!("holds no {wanted}, only: {}", labels.join(", ")),
+    }
+}
+
+fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, String> {
+    // Notes between sections may be in any encoding, so the text is cut before it is read.
+    let mut sections = Vec::new();
+    let mut rest = text;
+    while let Some(begin) = find(rest, BEGIN) {
+        rest = &rest[begin + BEGIN.len()..];
+        let label = find(rest, DASHES).and_then(|end| std::str::from_utf8(&rest[..end]).ok());
+        let label = label.filter(|label| !label.contains(['\n', '\r'])).ok_or("a BEGIN line does not end")?;
+        rest = &rest[label.len() + DASHES.len()..];
+        let last = format!("{END}{label}{DASHES}");
+        let end = find(rest, &last).ok_or_else(|| format!("a section {label} has no end"))?;
+        sections.push(Section { label, der: decode(label, &rest[..end])? });
+        rest = &rest[end + last.len()..];
+    }
+    Ok(sections)
+}
+
+fn decode(label: &str, body: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
+    let compact: Zeroizing<Vec<u8>> =
+        Zeroizing::new(body.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect());
+    if compact.contains(&b':') {
+        return Err(format!("the section {label} has headers: encrypted keys are not supported"));
+    }
+    let text = std::str::from_utf8(&compact).map_err(|_| format!("the section {label} is not base64"))?;
+    let der = Base64::decode_vec(text).map_err(|_| format!("the section {label} is not base64"))?;
+    Ok(Zeroizing::new(der))
+}
+
+fn find(text: &[u8], what: &str) -> Option<usize> {
+    text.windows(what.len()).position(|window| window == what.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn section(label: &str, body: &str) -> String {
+        format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n")
+    }
+
+    #[test]
+    fn certificates_are_found_in_order_and_between_other_text() {
+        let text = format!(
+            "subject=\u{fc}\n{}{}\r\n{}",
+            section("CERTIFICATE", "AAEC\r\nAwQ="),
+            section("PRIVATE KEY", "/w=="),
+            section("CERTIFICATE", "BQ==").replace('\n', " "),
+        );
+        let found = certificates(text.as_bytes()).unwrap();
+        assert_eq!(found, [CertificateDer::from(vec![0, 1, 2, 3, 4]), CertificateDer::from(vec![5])]);
+        assert!(matches!(private_key(text.as_bytes()).unwrap(), PrivateKeyDer::Pkcs8(_)));
+    }
+
+    #[test]
+    fn keys_of_each_format_are_told_apart() {
+        let key = |label| private_key(section(label, "AA==").as_bytes());
+        assert!(matches!(key("RSA PRIVATE KEY"), Ok(PrivateKeyDer::Pkcs1(_))));
+        assert!(matches!(key("EC PRIVATE KEY"), Ok(PrivateKeyDer::Sec1(_))));
+        assert!(key("ENCRYPTED PRIVATE KEY").unwrap_err().contains("encrypted"));
+        assert!(key("PUBLIC KEY").unwrap_err().contains("only: PUBLIC KEY"));
+        let old = section("RSA PRIVATE KEY", "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAA==");
+        assert!(private_key(old.as_bytes()).unwrap_err().contains("encrypted"));
+    }
+
+    #[test]
+    fn what_is_no_pem_is_refused_with_a_reason() {
+        for (text, why) in [
+            (&b""[..], "no certificate in PEM"),
+            (b"-----BEGIN CERTIFICATE", "does not end"),
+            (b"-----BEGIN CERTIFICATE-----\nAA==", "has no end"),
+            (b"-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----", "not base64"),
+            (b"-----BEGIN CERTIFICATE-----\n\xff\n-----END CERTIFICATE-----", "not base64"),
+            (b"-----BEGIN CERTIFICATE-----\nAA==\n-----END X-----", "has no end"),
+            (b"\xfe\xed\xfe\xed\0\0\0\x02", "ssl.truststore.type"),
+            (b"0\x82\x0a\0", "PKCS#12"),
+        ] {
+            let error = certificates(text).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn f9_any_text_is_read_or_refused(text in any::<Vec<u8>>(), lines in "(-----|BEGIN |END |CERTIFICATE|AA==|\n){0,20}") {
+            let _ = (certificates(&text), private_key(&text));
+            let _ = (certificates(lines.as_bytes()), private_key(lines.as_bytes()));
+        }
+    }
+}
