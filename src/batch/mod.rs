@@ -14,6 +14,8 @@
 mod builder;
 mod compression;
 mod crc;
+#[cfg(feature = "embedded")]
+pub(crate) mod edit;
 mod header;
 mod legacy;
 mod reader;

@@ -110,6 +110,10 @@ impl Cluster {
         self.core.time_has_passed();
     }
 
+    pub(super) fn core(&self) -> &Core {
+        &self.core
+    }
+
     fn servers(&self) -> MutexGuard<'_, HashMap<i32, Server>> {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -4,7 +4,7 @@ use super::clock::Clock;
 use super::faults::Faults;
 use super::link::Link;
 use super::memory::Memory;
-use super::state::{ConnectionId, Context, Reply, State, Time};
+use super::state::{ConnectionId, Context, Reply, State, Time, checked};
 use crate::protocol::Message;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::TcpStream;
@@ -122,6 +122,7 @@ impl Core {
 
     /// Serves a request. `Parked` means that the link will have the answer.
     pub(super) fn handle(&self, link: &Link, context: &Context, body: Box<dyn Message>) -> Reply {
+        let body = checked(context, body);
         let mut inner = self.lock();
         if link.is_ended() {
             return Reply::Close;

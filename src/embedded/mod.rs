@@ -30,6 +30,7 @@ mod core;
 mod faults;
 mod link;
 mod memory;
+mod records;
 mod server;
 // Until every family of APIs uses what it is given.
 #[allow(dead_code)]
@@ -41,3 +42,4 @@ mod wire;
 pub use builder::ClusterBuilder;
 pub use cluster::Cluster;
 pub use faults::{Garble, Intercept, ReceivedRequest};
+pub use records::StoredRecord;

@@ -6,25 +6,41 @@
 mod api_versions;
 mod brokers;
 mod coordinator;
+mod delete_records;
+mod fetch;
 mod groups;
+mod leader_epoch;
+mod list_offsets;
 mod log;
 mod metadata;
 mod offsets;
+mod partitions;
+mod produce;
+mod producer_ids;
+mod replicas;
+mod retention;
 mod settings;
+#[cfg(test)]
+mod test_records;
 #[cfg(test)]
 mod test_support;
 mod timers;
 mod topics;
 
 pub(super) use brokers::{Broker, Brokers};
+pub(super) use log::UNPACKED_BYTES;
+pub(super) use produce::checked;
 pub(super) use settings::Settings;
 
 use crate::protocol::messages::*;
 use crate::protocol::{Api, Message, Response};
 use bytes::Bytes;
 use coordinator::Coordinated;
+use fetch::Fetches;
 use groups::{Coordinators, Groups};
 use offsets::Offsets;
+use produce::CheckedProduce;
+use retention::Cleaning;
 use std::time::Duration;
 use timers::{Timer, Timers};
 use topics::Topics;
@@ -93,6 +109,9 @@ pub(super) struct State {
     /// Finished requests that were parked, in the order of finishing.
     answers: Vec<(ConnectionId, Reply)>,
     random: fastrand::Rng,
+    fetches: Fetches,
+    cleaning: Cleaning,
+    next_producer_id: i64,
 }
 
 /// The one list of what is served: it makes the dispatch and the answer to ApiVersions.
@@ -117,6 +136,9 @@ macro_rules! served {
 }
 
 served! {
+    PRODUCE CheckedProduce produce,
+    FETCH FetchRequest fetch,
+    LIST_OFFSETS ListOffsetsRequest list_offsets,
     METADATA MetadataRequest metadata,
     FIND_COORDINATOR FindCoordinatorRequest find_coordinator,
     JOIN_GROUP JoinGroupRequest join_group,
@@ -126,6 +148,9 @@ served! {
     OFFSET_COMMIT OffsetCommitRequest offset_commit,
     OFFSET_FETCH OffsetFetchRequest offset_fetch,
     API_VERSIONS ApiVersionsRequest api_versions,
+    DELETE_RECORDS DeleteRecordsRequest delete_records,
+    INIT_PRODUCER_ID InitProducerIdRequest init_producer_id,
+    OFFSET_FOR_LEADER_EPOCH OffsetForLeaderEpochRequest offset_for_leader_epoch,
 }
 
 impl State {
@@ -144,6 +169,9 @@ impl State {
             timers: Timers::default(),
             answers: Vec::new(),
             random,
+            fetches: Fetches::default(),
+            cleaning: Cleaning::default(),
+            next_producer_id: 0,
         }
     }
 
@@ -153,7 +181,7 @@ impl State {
         if !self.offers(context.api.key).is_some_and(|offered| offered.contains(&context.version)) {
             return Reply::Unsupported;
         }
-        self.dispatch(context, body)
+        self.dispatch(context, checked(context, body))
     }
 
     /// Lets time pass: everything that is due by `now` happens, in its order.
@@ -178,11 +206,15 @@ impl State {
     /// The client has gone: nothing is to be answered any more.
     pub(super) fn connection_closed(&mut self, connection: ConnectionId) {
         self.answers.retain(|(id, _)| *id != connection);
+        self.forget_fetch(connection);
     }
 
     fn fire(&mut self, timer: Timer, at: Time) {
         match timer {
             Timer::Group(timer) => self.group_timer(&timer, at),
+            Timer::Fetch(connection) => self.fetch_waited(connection, at),
+            Timer::Retention => self.apply_retention(at),
+            Timer::Compaction => self.compact_logs(at),
         }
     }
 

@@ -62,6 +62,21 @@ impl Harness {
     where
         R::Response: Send + 'static,
     {
+        match self.reply(connection, broker, version, request) {
+            Reply::Parked => None,
+            reply => Some(Self::response::<R>(version, reply)),
+        }
+    }
+
+    /// What becomes of a request, also where that is no answer.
+    #[track_caller]
+    pub(super) fn reply<R: Request + Send + 'static>(
+        &mut self,
+        connection: ConnectionId,
+        broker: i32,
+        version: i16,
+        request: R,
+    ) -> Reply {
         let context = Context { connection, ..self.context::<R>(broker, version) };
         let api = context.api;
         // By way of the bytes, so that a request that the version can't carry is refused here as well.
@@ -70,10 +85,7 @@ impl Harness {
         let body = api.decode_request(version, writer.into_bytes().into()).unwrap();
         let reply = self.state.handle(&context, body);
         self.state.groups_follow_coordinators();
-        match reply {
-            Reply::Parked => None,
-            reply => Some(Self::response::<R>(version, reply)),
-        }
+        reply
     }
 
     /// The answer to a parked request, if it has come.

@@ -1,7 +1,7 @@
 //! What happens by itself, and when.
 
-use super::Time;
 use super::groups::moves::GroupTimer;
+use super::{ConnectionId, Time};
 use std::collections::BTreeSet;
 
 /// Something that is due at a time. A timer is a reminder, not an order: whoever it concerns looks whether it is still
@@ -9,6 +9,11 @@ use std::collections::BTreeSet;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
     Group(GroupTimer),
+    /// A long poll has waited long enough.
+    Fetch(ConnectionId),
+    /// Logs may have something that is too old or too much.
+    Retention,
+    Compaction,
 }
 
 /// All timers, by time.
@@ -18,6 +23,11 @@ pub(super) struct Timers(BTreeSet<(Time, Timer)>);
 impl Timers {
     pub(super) fn set(&mut self, at: Time, timer: Timer) {
         self.0.insert((at, timer));
+    }
+
+    /// Takes a timer back. Only for those that would pile up: where a peer chooses how late they are.
+    pub(super) fn unset(&mut self, at: Time, timer: Timer) {
+        self.0.remove(&(at, timer));
     }
 
     /// When the first is due.

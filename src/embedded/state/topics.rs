@@ -154,6 +154,8 @@ impl State {
                 partition.leader_epoch += 1;
             }
         }
+        self.forget_sessions(id);
+        self.wake_all_fetches();
     }
 
     /// A broker has come back: it is in sync at once, and leads what has no leader.
@@ -174,5 +176,6 @@ impl State {
                 partition.leader_epoch += 1;
             }
         }
+        self.wake_all_fetches();
     }
 }
