@@ -67,7 +67,7 @@ impl NewTopic {
         self
     }
 
-    fn creatable(&self, version: i16) -> Result<CreatableTopic> {
+    pub(crate) fn creatable(&self, version: i16) -> Result<CreatableTopic> {
         let missing = match (self.partitions, self.replication_factor) {
             (-1, _) => Some("num.partitions"),
             (_, -1) => Some("default.replication.factor"),

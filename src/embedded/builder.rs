@@ -1,11 +1,12 @@
 //! How a cluster is set up.
 
 use super::clock::Clock;
-use super::cluster::Cluster;
+use super::cluster::{Cluster, known_release};
 use super::core::{Core, Limits};
 use super::server::{self, Server};
 use super::state::{Broker, Brokers, Settings, State};
 use crate::{Error, Result};
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,13 +23,24 @@ pub struct ClusterBuilder {
     manual_clock: bool,
     settings: Settings,
     racks: Vec<String>,
+    /// The releases that brokers play: all, or one by one.
+    release: Option<String>,
+    releases: BTreeMap<i32, String>,
     connections: usize,
 }
 
 impl ClusterBuilder {
     pub(super) fn new(brokers: usize) -> Self {
-        let (settings, racks) = (Settings::default(), Vec::new());
-        Self { brokers, port: 0, manual_clock: false, settings, racks, connections: CONNECTIONS }
+        Self {
+            brokers,
+            port: 0,
+            manual_clock: false,
+            settings: Settings::default(),
+            racks: Vec::new(),
+            release: None,
+            releases: BTreeMap::new(),
+            connections: CONNECTIONS,
+        }
     }
 
     /// The first broker's port; the next brokers have the next ports. Defaults to any free ports.
@@ -52,6 +64,23 @@ impl ClusterBuilder {
         self
     }
 
+    /// Has all brokers play this release of Kafka, such as "2.5": the APIs and versions it has, the features, and what
+    /// depends on them. Defaults to 4.3, the latest. [`start`](Self::start) fails for a release that is not known.
+    ///
+    /// What older brokers spoke that this crate has no messages for is not offered.
+    #[must_use]
+    pub fn as_version(mut self, version: &str) -> Self {
+        self.release = Some(version.to_owned());
+        self
+    }
+
+    /// Has one broker play this release of Kafka, as in the middle of an upgrade.
+    #[must_use]
+    pub fn broker_as_version(mut self, broker: i32, version: &str) -> Self {
+        self.releases.insert(broker, version.to_owned());
+        self
+    }
+
     /// Time stands still in the cluster and passes only by [`Cluster::advance_clock`]: long polls, session timeouts,
     /// retention. Sockets are not concerned.
     #[must_use]
@@ -71,7 +100,7 @@ impl ClusterBuilder {
     /// Binds the ports and starts the brokers; they are ready when this returns.
     ///
     /// # Errors
-    /// [`Config`](crate::ErrorKind::Config) for no brokers at all, [`Network`](crate::ErrorKind::Network) if a port is
+    /// [`Config`](crate::ErrorKind::Config) for no brokers at all or an unknown release, [`Network`](crate::ErrorKind::Network) if a port is
     /// taken or a thread can't be started.
     pub fn start(self) -> Result<Cluster> {
         let ids = 1..=i32::try_from(self.brokers).unwrap_or(i32::MAX);
@@ -92,7 +121,12 @@ impl ClusterBuilder {
         let wall_ms = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
         let ids: Vec<i32> = brokers.iter().map(|broker| broker.id).collect();
         let limits = self.limits();
-        let state = State::new(self.settings, Brokers::new(brokers), wall_ms, fastrand::u64(..));
+        let mut state = State::new(self.settings, Brokers::new(brokers), wall_ms, fastrand::u64(..));
+        for id in &ids {
+            if let Some(version) = self.releases.get(id).or(self.release.as_ref()) {
+                state.set_release(*id, known_release(version)?);
+            }
+        }
         let core = Arc::new(Core::new(state, Clock::new(self.manual_clock), limits));
         let mut servers = Vec::new();
         for (id, listener) in ids.into_iter().zip(listeners) {

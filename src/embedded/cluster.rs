@@ -3,8 +3,8 @@
 use super::builder::ClusterBuilder;
 use super::core::Core;
 use super::server::{self, Server};
-use super::state::Broker;
-use crate::{Error, ErrorKind, Result};
+use super::state::{Broker, Refusal, Release, release, release_names};
+use crate::{Error, ErrorKind, NewTopic, Result};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -94,6 +94,57 @@ impl Cluster {
         Ok(())
     }
 
+    /// Makes a topic of chosen replicas and configs. What is not given is what the brokers have by default.
+    ///
+    /// # Errors
+    /// The code that Kafka would give: TOPIC_ALREADY_EXISTS, INVALID_TOPIC_EXCEPTION, INVALID_PARTITIONS,
+    /// INVALID_REPLICATION_FACTOR, INVALID_REPLICA_ASSIGNMENT, INVALID_CONFIG.
+    pub fn create_topic_with(&self, topic: &NewTopic) -> Result<()> {
+        let topic = topic.creatable(i16::MAX)?;
+        let name = topic.name.clone();
+        let created = self.core.with_state(|state, _| state.create_new_topic(topic));
+        created.map_err(|refusal| refused(refusal, &format!("topic {name} was not made")).with_topic(name.as_str()))
+    }
+
+    /// Moves the leader of a partition to a running broker, which becomes a replica if it is none. The leader epoch rises.
+    ///
+    /// # Errors
+    /// UNKNOWN_TOPIC_OR_PARTITION; BROKER_NOT_AVAILABLE if the broker does not run.
+    pub fn move_leader(&self, topic: &str, partition: i32, broker: i32) -> Result<()> {
+        let moved = self.core.with_state(|state, _| state.move_leader(topic, partition, broker));
+        moved
+            .map_err(|refusal| refused(refusal, "the leader was not moved").with_topic(topic).with_partition(partition))
+    }
+
+    /// Says which replicas of a partition are in sync. A leader that is not among them gives way to the first that runs.
+    ///
+    /// # Errors
+    /// UNKNOWN_TOPIC_OR_PARTITION; INVALID_REPLICA_ASSIGNMENT for a broker that is no replica, or none at all.
+    pub fn set_in_sync_replicas(&self, topic: &str, partition: i32, brokers: &[i32]) -> Result<()> {
+        let set = self.core.with_state(|state, _| state.set_isr(topic, partition, brokers));
+        set.map_err(|refusal| {
+            refused(refusal, "the in-sync replicas were not set").with_topic(topic).with_partition(partition)
+        })
+    }
+
+    /// Makes a broker play another release of Kafka, see [`ClusterBuilder::as_version`]: an upgrade, or a downgrade. Its
+    /// connections are closed, as by the restart that this takes.
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config) for a release or a broker that there is not.
+    pub fn set_version(&self, broker: i32, version: &str) -> Result<()> {
+        let release = known_release(version)?;
+        self.core.with_state(|state, _| {
+            if state.brokers.get(broker).is_none() {
+                return Err(Error::new(ErrorKind::Config, format!("there is no broker {broker}")));
+            }
+            state.set_release(broker, release);
+            Ok(())
+        })?;
+        self.core.drop_connections(Some(broker));
+        Ok(())
+    }
+
     /// Closes all connections to a broker; it goes on listening.
     pub fn drop_connections(&self, broker: i32) {
         self.core.drop_connections(Some(broker));
@@ -117,6 +168,18 @@ impl Cluster {
     fn servers(&self) -> MutexGuard<'_, HashMap<i32, Server>> {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+pub(super) fn known_release(version: &str) -> Result<&'static Release> {
+    release(version).ok_or_else(|| {
+        let known = release_names().join(", ");
+        Error::config("version", format!("no broker can play Kafka {version}; these are known: {known}"))
+    })
+}
+
+fn refused(refusal: Refusal, what: &str) -> Error {
+    let words = refusal.message.map(|words| format!("{what}: {words}"));
+    Error::from_code(refusal.code, words.unwrap_or_else(|| what.to_owned()))
 }
 
 impl Drop for Cluster {

@@ -93,7 +93,7 @@ impl Connection {
         if header.api.key != ApiKey::API_VERSIONS {
             return Err(Error::protocol(format!("{} has no version {}", header.api.name, header.version)));
         }
-        let response = self.core.with_state(|state, _| state.unsupported_api_versions());
+        let response = self.core.with_state(|state, _| state.unsupported_api_versions(self.link.broker));
         let header = Header { version: 0, ..header };
         self.write(header, &*response_message(response), &Plan::default())
     }

@@ -29,6 +29,11 @@ impl Coordinated {
         }
     }
 
+    /// What the leaders of this topic coordinate.
+    pub(super) fn of_topic(name: &str) -> Option<Self> {
+        [Self::Group, Self::Transaction].into_iter().find(|kind| kind.topic() == name)
+    }
+
     /// The topic whose partitions' leaders are the coordinators.
     pub(in crate::embedded) fn topic(self) -> &'static str {
         match self {
@@ -87,7 +92,7 @@ impl State {
     }
 
     /// Makes the internal topic if it is not there; then, as in Kafka, the asker has to come again.
-    fn make_coordinators_topic(&mut self, kind: Coordinated) -> Result<(), ErrorCode> {
+    pub(super) fn make_coordinators_topic(&mut self, kind: Coordinated) -> Result<(), ErrorCode> {
         if self.topics.get(kind.topic()).is_some() {
             return Ok(());
         }

@@ -5,8 +5,13 @@
 
 mod api_versions;
 mod brokers;
+mod configs;
 mod coordinator;
+mod create_topics;
 mod delete_records;
+mod delete_topics;
+mod describe_cluster;
+mod describe_topics;
 mod fetch;
 mod groups;
 mod leader_epoch;
@@ -14,9 +19,13 @@ mod list_offsets;
 mod log;
 mod metadata;
 mod offsets;
+mod partition_changes;
 mod partitions;
+mod placement;
 mod produce;
 mod producer_ids;
+mod refusal;
+mod releases;
 mod replicas;
 mod retention;
 mod settings;
@@ -30,17 +39,21 @@ mod topics;
 pub(super) use brokers::{Broker, Brokers};
 pub(super) use log::UNPACKED_BYTES;
 pub(super) use produce::checked;
+pub(super) use refusal::Refusal;
+pub(super) use releases::{Release, release, release_names};
 pub(super) use settings::Settings;
 
 use crate::protocol::messages::*;
 use crate::protocol::{Api, Message, Response};
 use bytes::Bytes;
+use configs::Configs;
 use coordinator::Coordinated;
 use fetch::Fetches;
 use groups::{Coordinators, Groups};
 use offsets::Offsets;
 use produce::CheckedProduce;
 use retention::Cleaning;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use timers::{Timer, Timers};
 use topics::Topics;
@@ -105,6 +118,9 @@ pub(super) struct State {
     groups: Groups,
     offsets: Offsets,
     coordinators: Coordinators,
+    configs: Configs,
+    /// What the brokers play that are not of the latest release.
+    releases: BTreeMap<i32, &'static Release>,
     timers: Timers,
     /// Finished requests that were parked, in the order of finishing.
     answers: Vec<(ConnectionId, Reply)>,
@@ -151,6 +167,18 @@ served! {
     DELETE_RECORDS DeleteRecordsRequest delete_records,
     INIT_PRODUCER_ID InitProducerIdRequest init_producer_id,
     OFFSET_FOR_LEADER_EPOCH OffsetForLeaderEpochRequest offset_for_leader_epoch,
+    CREATE_TOPICS CreateTopicsRequest create_topics,
+    DELETE_TOPICS DeleteTopicsRequest delete_topics,
+    DESCRIBE_CONFIGS DescribeConfigsRequest describe_configs,
+    ALTER_CONFIGS AlterConfigsRequest alter_configs,
+    CREATE_PARTITIONS CreatePartitionsRequest create_partitions,
+    ELECT_LEADERS ElectLeadersRequest elect_leaders,
+    INCREMENTAL_ALTER_CONFIGS IncrementalAlterConfigsRequest incremental_alter_configs,
+    ALTER_PARTITION_REASSIGNMENTS AlterPartitionReassignmentsRequest alter_partition_reassignments,
+    LIST_PARTITION_REASSIGNMENTS ListPartitionReassignmentsRequest list_partition_reassignments,
+    DESCRIBE_CLUSTER DescribeClusterRequest describe_cluster,
+    LIST_CONFIG_RESOURCES ListConfigResourcesRequest list_config_resources,
+    DESCRIBE_TOPIC_PARTITIONS DescribeTopicPartitionsRequest describe_topic_partitions,
 }
 
 impl State {
@@ -166,6 +194,8 @@ impl State {
             offsets: Offsets::default(),
             coordinators: Coordinators::default(),
             now: Time::ZERO,
+            configs: Configs::default(),
+            releases: BTreeMap::new(),
             timers: Timers::default(),
             answers: Vec::new(),
             random,
@@ -178,7 +208,7 @@ impl State {
     /// What becomes of a request.
     pub(super) fn handle(&mut self, context: &Context, body: Box<dyn Message>) -> Reply {
         self.advance(context.now);
-        if !self.offers(context.api.key).is_some_and(|offered| offered.contains(&context.version)) {
+        if !self.offers(context.broker, context.api.key).is_some_and(|offered| offered.contains(&context.version)) {
             return Reply::Unsupported;
         }
         self.dispatch(context, checked(context, body))

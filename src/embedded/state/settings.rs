@@ -1,69 +1,71 @@
 //! Broker settings, by Kafka's names.
 
+use super::configs::broker_default;
 use std::collections::BTreeMap;
 
+type Values = BTreeMap<String, String>;
+
 /// What the brokers are configured with. What is not set has Kafka's default.
+///
+/// The first of these counts: what a client set for one broker, what it set for all, what the cluster was started with,
+/// what a cluster in one process starts with, Kafka's default.
 #[derive(Debug, Clone, Default)]
 pub(in crate::embedded) struct Settings {
-    set: BTreeMap<String, String>,
+    set: Values,
+    for_all: Values,
+    for_one: BTreeMap<i32, Values>,
 }
 
-/// The settings that the state reads, with Kafka 4.3's defaults where they make sense in one process.
+/// What differs from Kafka's defaults, which are all known without being listed here.
 const DEFAULTS: &[(&str, &str)] = &[
-    ("auto.create.topics.enable", "true"),
-    ("connections.max.idle.ms", "600000"),
-    ("compression.type", "producer"),
-    ("default.replication.factor", "1"),
+    // Not of Kafka: what the logs of all partitions may take together.
+    ("embedded.log.memory.bytes", "1073741824"),
     // Kafka waits 3 seconds, which is for clusters of machines and not for tests.
     ("group.initial.rebalance.delay.ms", "0"),
-    ("group.max.session.timeout.ms", "1800000"),
-    ("group.max.size", "2147483647"),
-    ("group.min.session.timeout.ms", "6000"),
-    ("embedded.log.memory.bytes", "1073741824"),
-    ("fetch.max.bytes", "57671680"),
-    ("log.cleaner.backoff.ms", "15000"),
-    ("log.cleaner.delete.retention.ms", "86400000"),
-    ("log.cleaner.min.cleanable.ratio", "0.5"),
-    ("log.cleaner.min.compaction.lag.ms", "0"),
-    ("log.cleanup.policy", "delete"),
-    ("log.message.timestamp.after.max.ms", "3600000"),
-    ("log.message.timestamp.before.max.ms", "9223372036854775807"),
-    ("log.message.timestamp.type", "CreateTime"),
-    ("log.retention.bytes", "-1"),
-    ("log.retention.check.interval.ms", "300000"),
-    ("log.retention.hours", "168"),
-    ("max.incremental.fetch.session.cache.slots", "1000"),
-    ("message.max.bytes", "1048588"),
-    ("min.insync.replicas", "1"),
-    ("num.partitions", "1"),
-    ("offset.metadata.max.bytes", "4096"),
-    ("offsets.retention.check.interval.ms", "600000"),
-    ("offsets.retention.minutes", "10080"),
-    ("offsets.topic.num.partitions", "50"),
-    ("offsets.topic.replication.factor", "3"),
-    ("transaction.state.log.num.partitions", "50"),
-    ("transaction.state.log.replication.factor", "3"),
-    ("queued.max.request.bytes", "-1"),
-    ("socket.request.max.bytes", "104857600"),
-    ("producer.id.expiration.ms", "86400000"),
 ];
 
 impl Settings {
+    /// Before the cluster is started.
     pub(in crate::embedded) fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
         self.set.insert(name.into(), value.into());
     }
 
     /// The value that is in force; `None` for a name without a default that was not set.
     pub(in crate::embedded) fn get(&self, name: &str) -> Option<&str> {
+        let set = self.for_all.get(name).map(String::as_str).or_else(|| self.started_with(name));
+        set.or_else(|| broker_default(name))
+    }
+
+    /// The same for one broker, where clients can set values of its own.
+    pub(super) fn get_for(&self, broker: i32, name: &str) -> Option<&str> {
+        let own = self.for_one.get(&broker).and_then(|values| values.get(name));
+        own.map(String::as_str).or_else(|| self.get(name))
+    }
+
+    /// What the brokers were started with. Kafka: the static configuration.
+    pub(super) fn started_with(&self, name: &str) -> Option<&str> {
         let default = || DEFAULTS.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
         self.set.get(name).map(String::as_str).or_else(default)
     }
 
+    /// What clients have set, for one broker or for all.
+    pub(super) fn dynamic(&self, broker: Option<i32>) -> Option<&Values> {
+        broker.map_or(Some(&self.for_all), |broker| self.for_one.get(&broker))
+    }
+
+    pub(super) fn dynamic_mut(&mut self, broker: Option<i32>) -> &mut Values {
+        match broker {
+            Some(broker) => self.for_one.entry(broker).or_default(),
+            None => &mut self.for_all,
+        }
+    }
+
+    /// A number; 0 where there is none.
     pub(in crate::embedded) fn number(&self, name: &str) -> i64 {
-        self.get(name).and_then(|value| value.parse().ok()).unwrap_or(0)
+        self.get(name).and_then(|value| value.trim().parse().ok()).unwrap_or(0)
     }
 
     pub(in crate::embedded) fn flag(&self, name: &str) -> bool {
-        self.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+        self.get(name).is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
     }
 }

@@ -1,7 +1,7 @@
 //! Topics and partitions: who leads them, and how they are made.
 
 use super::log::Log;
-use super::{State, uuid};
+use super::{Refusal, State, uuid};
 use crate::ErrorCode;
 use std::collections::{BTreeMap, HashMap};
 
@@ -24,8 +24,13 @@ pub(in crate::embedded) struct Topic {
 
 impl Topic {
     pub(in crate::embedded) fn is_internal(&self) -> bool {
-        [OFFSETS_TOPIC, TRANSACTIONS_TOPIC].contains(&self.name.as_str())
+        is_internal(&self.name)
     }
+}
+
+/// Whether a topic of this name is one that the brokers keep for themselves.
+pub(super) fn is_internal(name: &str) -> bool {
+    [OFFSETS_TOPIC, TRANSACTIONS_TOPIC].contains(&name)
 }
 
 /// A partition. All replicas share one log, so an in-sync replica is always the equal of the leader.
@@ -89,13 +94,29 @@ impl Topics {
 }
 
 /// Whether Kafka takes it for a topic's name.
-pub(super) fn is_valid_name(name: &str) -> bool {
+pub(super) fn check_name(name: &str) -> Result<(), Refusal> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    !matches!(name, "" | "." | "..") && name.len() <= MAX_NAME && name.chars().all(legal)
+    let why = match name {
+        "" => "the empty string is not allowed".into(),
+        "." | ".." => format!("'{name}' is not allowed"),
+        _ if name.chars().count() > MAX_NAME => {
+            format!("the length of '{name}' is longer than the max allowed length {MAX_NAME}")
+        }
+        _ if !name.chars().all(legal) => {
+            let rest = "contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'";
+            format!("'{name}' {rest}")
+        }
+        _ => return Ok(()),
+    };
+    Err(Refusal::new(ErrorCode::INVALID_TOPIC_EXCEPTION, format!("Topic name is invalid: {why}")))
+}
+
+pub(super) fn is_valid_name(name: &str) -> bool {
+    check_name(name).is_ok()
 }
 
 impl State {
-    /// Makes a topic with replicas spread over the running brokers, each a different first one.
+    /// Makes a topic with replicas spread over the brokers.
     pub(in crate::embedded) fn create_topic(
         &mut self,
         name: &str,
@@ -103,16 +124,10 @@ impl State {
         replication_factor: i16,
         configs: BTreeMap<String, String>,
     ) -> Result<&Topic, ErrorCode> {
-        let brokers: Vec<i32> = self.brokers.running().map(|broker| broker.id).collect();
-        let factor = usize::try_from(replication_factor).map_err(|_| ErrorCode::INVALID_REPLICATION_FACTOR)?;
-        if factor == 0 || factor > brokers.len() {
-            return Err(ErrorCode::INVALID_REPLICATION_FACTOR);
+        if partitions < 1 {
+            return Err(ErrorCode::INVALID_PARTITIONS);
         }
-        let count = usize::try_from(partitions).ok().filter(|count| *count > 0).ok_or(ErrorCode::INVALID_PARTITIONS)?;
-        let first = self.random.usize(..brokers.len());
-        let assignment = (0..count)
-            .map(|partition| (0..factor).map(|at| brokers[(first + partition + at) % brokers.len()]).collect())
-            .collect();
+        let assignment = self.place(partitions, replication_factor).map_err(|refusal| refusal.code)?;
         self.create_topic_on(name, assignment, configs)
     }
 
@@ -138,6 +153,21 @@ impl State {
     fn new_partition(&self, replicas: Vec<i32>) -> Partition {
         let isr: Vec<i32> = replicas.iter().copied().filter(|id| self.brokers.is_running(*id)).collect();
         Partition { leader: isr.first().copied(), leader_epoch: 0, replicas, isr, log: Log::default() }
+    }
+
+    /// Takes a topic away with all that it holds; whether it was there.
+    pub(in crate::embedded) fn remove_topic(&mut self, name: &str) -> bool {
+        let removed = self.topics.remove(name).is_some();
+        self.wake_all_fetches();
+        removed
+    }
+
+    /// Adds partitions with these replicas to a topic that is there.
+    pub(super) fn add_partitions(&mut self, topic: &str, assignment: Vec<Vec<i32>>) {
+        let partitions: Vec<Partition> = assignment.into_iter().map(|replicas| self.new_partition(replicas)).collect();
+        if let Some(topic) = self.topics.get_mut(topic) {
+            topic.partitions.extend(partitions);
+        }
     }
 
     /// A broker has stopped: it leaves the in-sync replicas, except where it is the last one, and others lead.

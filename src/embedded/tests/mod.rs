@@ -5,8 +5,8 @@ mod faults;
 mod hostile;
 
 use super::Cluster;
-use crate::Client;
 use crate::protocol::messages::ApiKey;
+use crate::{Client, ErrorCode, ErrorKind, NewTopic};
 use bare::Bare;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -66,4 +66,36 @@ fn requests_that_are_sent_together_are_answered_in_their_order() {
     for _ in 0..1000 {
         assert!(bare.read().is_some());
     }
+}
+
+#[test]
+fn a_broker_that_is_upgraded_closes_its_connections_and_offers_more() {
+    let cluster = Cluster::builder(1).as_version("2.5").start().unwrap();
+    let mut bare = Bare::connect(&cluster, 1);
+    let old = bare.ask(18, 0, &[]).unwrap();
+    // Metadata version 10 brings topic ids, which 2.5 does not have.
+    assert_eq!(bare.ask(3, 10, &[0, 0, 0, 0, 0, 0, 0]), None);
+    let mut bare = Bare::connect(&cluster, 1);
+    assert_eq!(bare.ask(18, 0, &[]).unwrap(), old);
+    cluster.set_version(1, "4.3").unwrap();
+    assert!(bare.is_closed());
+    let new = Bare::connect(&cluster, 1).ask(18, 0, &[]).unwrap();
+    assert!(new.len() > old.len());
+    assert_eq!(cluster.set_version(1, "0.7").unwrap_err().kind(), ErrorKind::Config);
+    assert_eq!(cluster.set_version(9, "4.3").unwrap_err().kind(), ErrorKind::Config);
+    assert_eq!(Cluster::builder(1).as_version("9.9").start().unwrap_err().kind(), ErrorKind::Config);
+}
+
+#[test]
+fn a_topic_is_made_as_it_is_described() {
+    let cluster = Cluster::start(3).unwrap();
+    let topic = NewTopic::new("t").partitions(2).replication_factor(2).config("retention.ms", "1000");
+    cluster.create_topic_with(&topic).unwrap();
+    let again = cluster.create_topic_with(&topic).unwrap_err();
+    assert_eq!((again.code(), again.topic()), (Some(ErrorCode::TOPIC_ALREADY_EXISTS), Some("t")));
+    assert!(again.to_string().contains("Topic 't' already exists."), "{again}");
+    cluster.move_leader("t", 0, 3).unwrap();
+    cluster.set_in_sync_replicas("t", 0, &[3]).unwrap();
+    let refused = cluster.move_leader("t", 7, 3).unwrap_err();
+    assert_eq!((refused.code(), refused.partition()), (Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION), Some(7)));
 }
