@@ -158,6 +158,7 @@ impl State {
     /// Takes a topic away with all that it holds; whether it was there.
     pub(in crate::embedded) fn remove_topic(&mut self, name: &str) -> bool {
         let removed = self.topics.remove(name).is_some();
+        self.offsets.remove_topic(name);
         self.wake_all_fetches();
         removed
     }
