@@ -37,7 +37,11 @@ mod timers;
 mod topics;
 
 pub(super) use brokers::{Broker, Brokers};
+pub(super) use coordinator::Coordinated;
+pub(super) use groups::Group;
+pub(super) use groups::classic::Member;
 pub(super) use log::UNPACKED_BYTES;
+pub(super) use offsets::Committed;
 pub(super) use produce::checked;
 pub(super) use refusal::Refusal;
 pub(super) use releases::{Release, release, release_names};
@@ -47,7 +51,6 @@ use crate::protocol::messages::*;
 use crate::protocol::{Api, Message, Response};
 use bytes::Bytes;
 use configs::Configs;
-use coordinator::Coordinated;
 use fetch::Fetches;
 use groups::{Coordinators, Groups};
 use offsets::Offsets;
@@ -115,8 +118,8 @@ pub(super) struct State {
     /// How far time has passed.
     now: Time,
     topics: Topics,
-    groups: Groups,
-    offsets: Offsets,
+    pub(super) groups: Groups,
+    pub(super) offsets: Offsets,
     coordinators: Coordinators,
     configs: Configs,
     /// What the brokers play that are not of the latest release.
@@ -163,6 +166,10 @@ served! {
     SYNC_GROUP SyncGroupRequest sync_group,
     OFFSET_COMMIT OffsetCommitRequest offset_commit,
     OFFSET_FETCH OffsetFetchRequest offset_fetch,
+    DESCRIBE_GROUPS DescribeGroupsRequest describe_groups,
+    LIST_GROUPS ListGroupsRequest list_groups,
+    DELETE_GROUPS DeleteGroupsRequest delete_groups,
+    OFFSET_DELETE OffsetDeleteRequest offset_delete,
     API_VERSIONS ApiVersionsRequest api_versions,
     DELETE_RECORDS DeleteRecordsRequest delete_records,
     INIT_PRODUCER_ID InitProducerIdRequest init_producer_id,

@@ -2,6 +2,9 @@
 //! it and are the same for all kinds.
 
 pub(in crate::embedded) mod classic;
+mod delete;
+mod describe;
+mod list;
 pub(in crate::embedded) mod moves;
 mod turn;
 

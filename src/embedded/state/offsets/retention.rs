@@ -59,7 +59,8 @@ impl Group {
         }
     }
 
-    fn is_subscribed_to(&self, topic: &str) -> bool {
+    /// Whether members consume a topic.
+    pub(super) fn is_subscribed_to(&self, topic: &str) -> bool {
         match self {
             Self::Classic(group) => group.is_subscribed_to(topic),
         }

@@ -1,5 +1,6 @@
 //! Members of classic groups, asked over bytes, with time under control.
 
+mod admin;
 mod joining;
 mod members;
 mod moving;
