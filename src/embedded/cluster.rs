@@ -106,6 +106,26 @@ impl Cluster {
         created.map_err(|refusal| refused(refusal, &format!("topic {name} was not made")).with_topic(name.as_str()))
     }
 
+    /// Who leads a partition; `None` while nobody does.
+    ///
+    /// # Errors
+    /// UNKNOWN_TOPIC_OR_PARTITION.
+    pub fn leader(&self, topic: &str, partition: i32) -> Result<Option<i32>> {
+        let leader = self.core.with_state(|state, _| state.leader_of(topic, partition));
+        leader.map_err(|refusal| {
+            refused(refusal, "there is no such partition").with_topic(topic).with_partition(partition)
+        })
+    }
+
+    /// Adds partitions to a topic until it has `count`, with as many replicas as the others.
+    ///
+    /// # Errors
+    /// The code that Kafka would give: UNKNOWN_TOPIC_OR_PARTITION, INVALID_PARTITIONS if it has so many already.
+    pub fn create_partitions(&self, topic: &str, count: i32) -> Result<()> {
+        let added = self.core.with_state(|state, _| state.grow_topic(topic, count));
+        added.map_err(|refusal| refused(refusal, "no partitions were added").with_topic(topic))
+    }
+
     /// Moves the leader of a partition to a running broker, which becomes a replica if it is none. The leader epoch rises.
     ///
     /// # Errors

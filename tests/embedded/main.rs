@@ -4,6 +4,15 @@
 //! R: record batches, O: offsets, T: topics, G: groups, M: commits, P: producing). Those that need no faults also run
 //! against a real cluster if `SARAMEYA_BOOTSTRAP` names one, so that the two can be compared.
 
+mod batches;
+mod brokers;
+mod commits;
+mod connections;
 mod data;
 mod groups;
+mod members;
+mod offsets;
+mod producing;
 mod support;
+mod topics;
+mod wire;

@@ -193,6 +193,14 @@ impl State {
         Reply::of(CreatePartitionsResponse { results, ..Default::default() })
     }
 
+    /// Adds partitions until there are `count`.
+    pub(in crate::embedded) fn grow_topic(&mut self, topic: &str, count: i32) -> Result<(), Refusal> {
+        let asked = CreatePartitionsTopic { name: topic.to_owned(), count, assignments: None };
+        let assignment = self.plan_partitions(&asked)?;
+        self.add_partitions(topic, assignment);
+        Ok(())
+    }
+
     fn plan_partitions(&mut self, topic: &CreatePartitionsTopic) -> Result<Vec<Vec<i32>>, Refusal> {
         let existing = self.topics.get(&topic.name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
         let have = i32::try_from(existing.partitions.len()).unwrap_or(i32::MAX);

@@ -100,6 +100,12 @@ impl State {
         self.wake_fetches(topic, partition);
     }
 
+    /// Who leads a partition.
+    pub(in crate::embedded) fn leader_of(&self, topic: &str, partition: i32) -> Result<Option<i32>, Refusal> {
+        let found = self.topics.partition(topic, partition).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        Ok(found.leader)
+    }
+
     /// Moves a partition's leader to a running broker, which becomes a replica if it is none.
     pub(in crate::embedded) fn move_leader(&mut self, topic: &str, partition: i32, leader: i32) -> Result<(), Refusal> {
         let running = self.brokers.is_running(leader);
