@@ -3,7 +3,7 @@
 mod support;
 
 use clap::Parser;
-use sarameya::embedded::Cluster;
+use sarameya::embedded::{Cluster, Listener};
 use std::process::ExitCode;
 use std::time::Duration;
 use support::{Outcome, StopFlag};
@@ -22,6 +22,10 @@ struct Args {
     #[arg(long, value_name = "PORT", default_value_t = 9092)]
     port: u16,
 
+    /// Play this release of Kafka, such as 2.5 [default: 4.3]
+    #[arg(long, value_name = "VERSION")]
+    release: Option<String>,
+
     /// A broker setting by Kafka's name, such as num.partitions=3; may be given more than once
     #[arg(long, value_name = "NAME=VALUE", value_parser = support::name_and_value)]
     set: Vec<(String, String)>,
@@ -29,7 +33,19 @@ struct Args {
     /// A topic to make at the start, such as test3:3; may be given more than once
     #[arg(long, value_name = "NAME:PARTITIONS", value_parser = name_and_partitions)]
     topic: Vec<(String, i32)>,
+
+    /// A second listener for clients that authenticate by one of these: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512; it has the
+    /// ports after those of the first
+    #[arg(long, value_name = "MECHANISM,...", value_delimiter = ',')]
+    sasl: Vec<String>,
+
+    /// Who may come in there; may be given more than once
+    #[arg(long, value_name = "NAME=PASSWORD", value_parser = support::name_and_value, requires = "sasl")]
+    user: Vec<(String, String)>,
 }
+
+/// The name of the listener for those who authenticate
+const SASL: &str = "SASL_PLAINTEXT";
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -43,14 +59,27 @@ fn serve(args: &Args) -> Outcome<ExitCode> {
         move || stop.set()
     })?;
     let mut builder = Cluster::builder(args.brokers).port(args.port);
+    if let Some(release) = &args.release {
+        builder = builder.as_version(release);
+    }
     for (name, value) in &args.set {
         builder = builder.set(name, value);
+    }
+    if !args.sasl.is_empty() {
+        let mechanisms: Vec<&str> = args.sasl.iter().map(String::as_str).collect();
+        builder = builder.listener(Listener::new("PLAINTEXT")).listener(Listener::new(SASL).sasl(&mechanisms));
+    }
+    for (name, password) in &args.user {
+        builder = builder.user(name, password);
     }
     let cluster = builder.start()?;
     for (name, partitions) in &args.topic {
         cluster.create_topic(name, *partitions)?;
     }
     support::print_line(format!("bootstrap.servers={}", cluster.bootstrap_servers()))?;
+    if !args.sasl.is_empty() {
+        support::print_line(format!("{SASL}: bootstrap.servers={}", cluster.bootstrap_servers_of(SASL)?))?;
+    }
     while !stop.wait(LOOK_UP) {}
     Ok(ExitCode::SUCCESS)
 }

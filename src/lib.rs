@@ -82,6 +82,9 @@
 //! `tls` takes its cryptography from the provider that the process has installed for rustls, and if there is none, from
 //! graviola, which needs no C compiler but a processor of about 2014 or later. `tls-ring`, not on by default, puts ring in
 //! its place, for any processor, and needs a C compiler.
+//!
+//! `embedded`, not on by default, is a Kafka cluster in this process, `sarameya::embedded::Cluster`, for first runs and for tests
+//! of programs that use Kafka.
 #![forbid(unsafe_code)]
 
 #[cfg(not(unix))]

@@ -3,11 +3,15 @@
 use super::clock::Clock;
 use super::cluster::{Cluster, known_release};
 use super::core::{Core, Limits};
+use super::listener::Listener;
 use super::server::{self, Server};
 use super::state::{Broker, Brokers, LOG_MEMORY, Settings, State};
+use crate::sasl::Secret;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
+use std::io;
 use std::net::TcpListener;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -27,6 +31,8 @@ pub struct ClusterBuilder {
     release: Option<String>,
     releases: BTreeMap<i32, String>,
     connections: usize,
+    listeners: Vec<Listener>,
+    users: Vec<(String, Secret)>,
 }
 
 impl ClusterBuilder {
@@ -40,10 +46,13 @@ impl ClusterBuilder {
             release: None,
             releases: BTreeMap::new(),
             connections: CONNECTIONS,
+            listeners: Vec::new(),
+            users: Vec::new(),
         }
     }
 
-    /// The first broker's port; the next brokers have the next ports. Defaults to any free ports.
+    /// The first broker's port; the next brokers have the next ports, and after them come those of the next listener.
+    /// Defaults to any free ports.
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
@@ -81,6 +90,20 @@ impl ClusterBuilder {
         self
     }
 
+    /// A listener of every broker. May be called several times; without it there is one, `PLAINTEXT`, for anyone.
+    #[must_use]
+    pub fn listener(mut self, listener: Listener) -> Self {
+        self.listeners.push(listener);
+        self
+    }
+
+    /// Someone who may come in by the listeners with SASL, by any of their mechanisms.
+    #[must_use]
+    pub fn user(mut self, name: &str, password: &str) -> Self {
+        self.users.push((name.to_owned(), Secret::new(password)));
+        self
+    }
+
     /// Time stands still in the cluster and passes only by [`Cluster::advance_clock`]: long polls, session timeouts,
     /// retention. Sockets are not concerned.
     #[must_use]
@@ -108,39 +131,57 @@ impl ClusterBuilder {
     /// Binds the ports and starts the brokers; they are ready when this returns.
     ///
     /// # Errors
-    /// [`Config`](crate::ErrorKind::Config) for no brokers at all or an unknown release, [`Network`](crate::ErrorKind::Network) if a port is
+    /// [`Config`](crate::ErrorKind::Config) for no brokers at all, an unknown release or SASL mechanism, certificates that
+    /// can't be used, or ports over 65535; [`Network`](crate::ErrorKind::Network) if a port is
     /// taken or a thread can't be started.
     pub fn start(self) -> Result<Cluster> {
         let ids = 1..=i32::try_from(self.brokers).unwrap_or(i32::MAX);
         if ids.is_empty() {
             return Err(Error::config("brokers", "an embedded cluster needs at least one broker"));
         }
-        let mut brokers = Vec::new();
-        let mut listeners: Vec<TcpListener> = Vec::new();
-        for (id, offset) in ids.zip(0..) {
-            let port = if self.port == 0 { 0 } else { self.port.saturating_add(offset) };
-            let listener = server::bind(port)?;
-            let port = listener.local_addr().map_err(|error| Error::io(error, "asking for a port"))?.port();
-            let rack = self.racks.get(usize::from(offset) % self.racks.len().max(1)).cloned();
-            brokers.push(Broker { id, host: "127.0.0.1".into(), ports: vec![port], rack, running: true });
-            listeners.push(listener);
-        }
+        let listeners = match self.listeners.is_empty() {
+            true => vec![Listener::new("PLAINTEXT")],
+            false => self.listeners.clone(),
+        };
+        let entrances = listeners.iter().map(Listener::entrance).collect::<Result<_>>()?;
+        let (brokers, ports) = self.bind(ids, listeners.len())?;
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall_ms = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
-        let ids: Vec<i32> = brokers.iter().map(|broker| broker.id).collect();
         let limits = self.limits();
         let mut state = State::new(self.settings, Brokers::new(brokers), wall_ms, fastrand::u64(..));
-        for id in &ids {
+        for (id, _) in &ports {
             if let Some(version) = self.releases.get(id).or(self.release.as_ref()) {
                 state.set_release(*id, known_release(version)?);
             }
         }
-        let core = Arc::new(Core::new(state, Clock::new(self.manual_clock), limits));
-        let mut servers = Vec::new();
-        for (id, listener) in ids.into_iter().zip(listeners) {
-            servers.push((id, Server::start(id, listener, &core)?));
+        let mechanisms = listeners.iter().map(|listener| listener.mechanisms.clone().unwrap_or_default());
+        state.security.mechanisms = mechanisms.collect();
+        for (user, password) in &self.users {
+            state.security.add_user(user, password)?;
         }
-        Cluster::new(core, Mutex::new(servers.into_iter().collect()))
+        let core = Arc::new(Core::new(state, Clock::new(self.manual_clock), limits, entrances));
+        let servers = ports.into_iter().map(|(id, ports)| Ok((id, Server::start(id, ports, &core)?)));
+        let servers = Mutex::new(servers.collect::<Result<_>>()?);
+        Cluster::new(core, servers, &listeners)
+    }
+
+    /// Binds a port for each listener of each broker.
+    fn bind(&self, ids: RangeInclusive<i32>, listeners: usize) -> Result<(Vec<Broker>, Vec<(i32, Vec<TcpListener>)>)> {
+        let (mut brokers, mut bound) = (Vec::new(), Vec::new());
+        for (at, id) in ids.enumerate() {
+            let wanted = (0..listeners).map(|listener| match self.port {
+                0 => Ok(0),
+                first => u16::try_from(usize::from(first) + listener * self.brokers + at)
+                    .map_err(|_| Error::config("port", format!("there are not so many ports from {first} on"))),
+            });
+            let sockets = wanted.map(|port| server::bind(port?)).collect::<Result<Vec<_>>>()?;
+            let ports = sockets.iter().map(|socket| Ok(socket.local_addr()?.port())).collect::<io::Result<_>>();
+            let ports = ports.map_err(|error| Error::io(error, "asking for a port"))?;
+            let rack = self.racks.get(at % self.racks.len().max(1)).cloned();
+            brokers.push(Broker { id, host: "127.0.0.1".into(), ports, rack, running: true });
+            bound.push((id, sockets));
+        }
+        Ok((brokers, bound))
     }
 
     fn limits(&self) -> Limits {

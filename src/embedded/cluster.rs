@@ -2,6 +2,7 @@
 
 use super::builder::ClusterBuilder;
 use super::core::Core;
+use super::listener::Listener;
 use super::server::{self, Server};
 use super::state::{Broker, Refusal, Release, release, release_names};
 use crate::{Error, ErrorKind, NewTopic, Result};
@@ -22,7 +23,8 @@ pub struct Cluster {
     /// The brokers that run.
     servers: Mutex<HashMap<i32, Server>>,
     clock: Option<JoinHandle<()>>,
-    bootstrap_servers: String,
+    /// The names of the listeners with the addresses of the brokers' ports there.
+    bootstrap_servers: Vec<(String, String)>,
 }
 
 impl Cluster {
@@ -39,19 +41,34 @@ impl Cluster {
         ClusterBuilder::new(brokers)
     }
 
-    pub(super) fn new(core: Arc<Core>, servers: Mutex<HashMap<i32, Server>>) -> Result<Self> {
-        let address = |broker: &Broker| format!("{}:{}", broker.host, broker.port(0));
-        let addresses: Vec<String> = core.with_state(|state, _| state.brokers.iter().map(address).collect());
-        let mut cluster = Self { core, servers, clock: None, bootstrap_servers: addresses.join(",") };
+    pub(super) fn new(core: Arc<Core>, servers: Mutex<HashMap<i32, Server>>, listeners: &[Listener]) -> Result<Self> {
+        let addresses = |listener: usize| {
+            let address = |broker: &Broker| format!("{}:{}", broker.host, broker.port(listener));
+            core.with_state(|state, _| state.brokers.iter().map(address).collect::<Vec<_>>()).join(",")
+        };
+        let named = listeners.iter().enumerate().map(|(at, listener)| (listener.name.clone(), addresses(at)));
+        let bootstrap_servers = named.collect();
+        let mut cluster = Self { core, servers, clock: None, bootstrap_servers };
         let core = Arc::clone(&cluster.core);
         let clock = std::thread::Builder::new().name("kafka-embedded-clock".into()).spawn(move || core.run_clock());
         cluster.clock = Some(clock.map_err(|error| Error::io(error, "starting the clock's thread"))?);
         Ok(cluster)
     }
 
-    /// Where the brokers listen: `host:port`, comma separated, stopped ones too. Kafka: `bootstrap.servers`.
+    /// Where the brokers listen: `host:port`, comma separated, stopped ones too. Of several listeners it is the first.
+    /// Kafka: `bootstrap.servers`.
     pub fn bootstrap_servers(&self) -> &str {
-        &self.bootstrap_servers
+        self.bootstrap_servers.first().map_or("", |(_, addresses)| addresses)
+    }
+
+    /// The same for a listener by its name.
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config) for a name that no listener has.
+    pub fn bootstrap_servers_of(&self, listener: &str) -> Result<&str> {
+        let found = self.bootstrap_servers.iter().find(|(name, _)| name == listener);
+        let addresses = found.map(|(_, addresses)| addresses.as_str());
+        addresses.ok_or_else(|| Error::new(ErrorKind::Config, format!("there is no listener {listener}")))
     }
 
     /// Makes a topic whose partitions have as many replicas as there are running brokers, three at most.
@@ -66,17 +83,18 @@ impl Cluster {
         })
     }
 
-    /// Stops a broker: its port and connections are closed, other in-sync replicas lead its partitions. Nothing
+    /// Stops a broker: its ports and connections are closed, other in-sync replicas lead its partitions. Nothing
     /// happens if it does not run.
     pub fn stop_broker(&self, id: i32) {
-        let server = self.servers().remove(&id);
+        // Locked until its ports are closed: who starts it again at once is to find them free.
+        let mut servers = self.servers();
         self.core.with_state(|state, _| state.broker_stopped(id));
+        drop(servers.remove(&id));
         self.core.drop_connections(Some(id));
         self.core.pause(id, false);
-        drop(server);
     }
 
-    /// Starts a stopped broker, on the port it had. Nothing happens if it runs.
+    /// Starts a stopped broker, on the ports it had. Nothing happens if it runs.
     ///
     /// # Errors
     /// [`Network`](ErrorKind::Network) if the port has been taken by someone else, [`Config`](ErrorKind::Config) for an id
@@ -86,11 +104,11 @@ impl Cluster {
         if servers.contains_key(&id) {
             return Ok(());
         }
-        let port = self.core.with_state(|state, _| state.brokers.get(id).map(|broker| broker.port(0)));
-        let port = port.ok_or_else(|| Error::new(ErrorKind::Config, format!("there is no broker {id}")))?;
-        let listener = server::bind(port)?;
+        let ports = self.core.with_state(|state, _| state.brokers.get(id).map(|broker| broker.ports.clone()));
+        let ports = ports.ok_or_else(|| Error::new(ErrorKind::Config, format!("there is no broker {id}")))?;
+        let ports = ports.into_iter().map(server::bind).collect::<Result<_>>()?;
         self.core.with_state(|state, _| state.broker_started(id));
-        servers.insert(id, Server::start(id, listener, &self.core)?);
+        servers.insert(id, Server::start(id, ports, &self.core)?);
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use super::core::Core;
 use super::faults::{Plan, ReceivedRequest, Verdict, error_answer};
 use super::link::Link;
 use super::state::{Context, Reply};
+use super::transport::Transport;
 use super::wire::Wire;
 use crate::protocol::messages::ApiKey;
 use crate::protocol::{Api, Message, Reader, Writer, response_message};
@@ -14,8 +15,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A connection's thread needs little: messages live on the heap.
-pub(super) const STACK_BYTES: usize = 512 * 1024;
+/// Messages live on the heap; the rest is for the scripts of users.
+pub(super) const STACK_BYTES: usize = 1024 * 1024;
 /// An answer's buffer larger than this is not kept for the next.
 const KEPT_BUFFER_BYTES: usize = 256 * 1024;
 
@@ -28,6 +29,8 @@ pub(super) struct Connection {
     client_host: String,
     core: Arc<Core>,
     outbox: Vec<u8>,
+    /// Whether the next message is a token of SASL without a Kafka header.
+    bare_token: bool,
 }
 
 /// What of a request's header its answer needs.
@@ -39,9 +42,9 @@ struct Header {
 }
 
 impl Connection {
-    pub(super) fn new(link: Arc<Link>, peer: SocketAddr, core: Arc<Core>) -> Self {
-        let wire = Wire::new(Arc::clone(&link), Arc::clone(&core.memory));
-        Self { link, wire, client_host: peer.ip().to_string(), core, outbox: Vec::new() }
+    pub(super) fn new(link: Arc<Link>, transport: Transport, peer: SocketAddr, core: Arc<Core>) -> Self {
+        let wire = Wire::new(Arc::clone(&link), transport, Arc::clone(&core.memory));
+        Self { link, wire, client_host: peer.ip().to_string(), core, outbox: Vec::new(), bare_token: false }
     }
 
     pub(super) fn run(mut self) {
@@ -61,6 +64,9 @@ impl Connection {
     fn serve_one(&mut self) -> Result<bool> {
         let Some(frame) = self.wire.read_frame(self.core.limits.request_bytes)? else { return Ok(false) };
         self.core.pass_pause(&self.link);
+        if self.bare_token {
+            return self.serve_token(&frame.bytes);
+        }
         let mut reader = Reader::new(frame.bytes);
         let (key, version, correlation_id) = (ApiKey(reader.i16()?), reader.i16()?, reader.i32()?);
         let client_id = reader.nullable_string(false)?.unwrap_or_default();
@@ -84,7 +90,20 @@ impl Connection {
             received_at: self.core.clock.now(),
             bytes,
         };
-        self.serve(header, received, body)
+        let goes_on = self.serve(header, received, body)?;
+        if (key, version) == (ApiKey::SASL_HANDSHAKE, 0) {
+            self.bare_token = self.core.with_state(|state, _| state.expects_bare_token(self.link.id));
+        }
+        Ok(goes_on)
+    }
+
+    fn serve_token(&mut self, token: &[u8]) -> Result<bool> {
+        let id = self.link.id;
+        let served =
+            self.core.with_state(|state, now| (state.bare_token(id, token, now), state.expects_bare_token(id)));
+        self.bare_token = served.1;
+        let Reply::Raw(answer) = served.0 else { return Ok(false) };
+        self.write_bytes(&answer, &Plan::default()).map(|()| true)
     }
 
     /// Versions that are not offered close the connection, except for those of ApiVersions: that is answered in version
@@ -130,6 +149,10 @@ impl Connection {
             Reply::Answer(mut message) => {
                 plan.change(&mut *message);
                 self.write(header, &*message, &plan)
+            }
+            Reply::Last(mut message) => {
+                plan.change(&mut *message);
+                self.write(header, &*message, &plan).map(|_| false)
             }
             Reply::Raw(bytes) => self.write_bytes(&bytes, &plan).map(|()| true),
             Reply::Silence => Ok(true),

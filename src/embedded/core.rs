@@ -3,6 +3,7 @@
 use super::clock::Clock;
 use super::faults::Faults;
 use super::link::Link;
+use super::listener::Entrance;
 use super::memory::Memory;
 use super::state::{ConnectionId, Context, Reply, State, Time, checked};
 use crate::protocol::Message;
@@ -33,6 +34,8 @@ pub(super) struct Core {
     pub(super) limits: Limits,
     pub(super) memory: Arc<Memory>,
     pub(super) faults: Faults,
+    /// Of each listener.
+    pub(super) entrances: Vec<Entrance>,
     inner: Mutex<Inner>,
     /// Tells the clock's thread that something is due earlier than it thought, or that the cluster has ended.
     sooner: Condvar,
@@ -61,7 +64,7 @@ struct Inner {
 }
 
 impl Core {
-    pub(super) fn new(state: State, clock: Clock, limits: Limits) -> Self {
+    pub(super) fn new(state: State, clock: Clock, limits: Limits, entrances: Vec<Entrance>) -> Self {
         let inner = Inner {
             state,
             links: HashMap::new(),
@@ -77,6 +80,7 @@ impl Core {
             limits,
             memory: Memory::new(limits.queued_bytes),
             faults: Faults::default(),
+            entrances,
             inner: Mutex::new(inner),
             sooner: Condvar::new(),
             resumed: Condvar::new(),

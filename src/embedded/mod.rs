@@ -16,11 +16,17 @@
 //! It is no engine for production: nothing is kept on disk, and all replicas of a partition are one log in memory. It is
 //! there with the feature `embedded`.
 //!
+//! How to test a program with it, with two complete tests: [`testing`].
+//!
 //! # Inside
 //!
 //! `state/` is what the brokers know and do: pure, asked by `core`, which has the lock, the clock and the parked
 //! requests. `server` accepts connections, `connection` serves one; `wire` moves its bytes and `link` is how the core
 //! reaches it. `faults/` keeps what is to go wrong and what was seen.
+
+pub mod testing {
+    #![doc = include_str!("testing.md")]
+}
 
 mod builder;
 mod clock;
@@ -30,6 +36,7 @@ mod core;
 mod faults;
 mod groups;
 mod link;
+mod listener;
 mod memory;
 mod records;
 mod server;
@@ -38,10 +45,12 @@ mod server;
 mod state;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod wire;
 
 pub use builder::ClusterBuilder;
 pub use cluster::Cluster;
 pub use faults::{Garble, Intercept, ReceivedRequest};
 pub use groups::{CommittedOffset, GroupMember};
+pub use listener::Listener;
 pub use records::StoredRecord;

@@ -27,39 +27,46 @@ pub(super) fn bind(port: u16) -> Result<TcpListener> {
     bound.map_err(|error| Error::io(error, &format!("binding {address}")))
 }
 
-/// A broker that can be connected to. Dropping it closes the port; its connections are the core's.
+/// A broker that can be connected to. Dropping it closes its ports; its connections are the core's.
 #[derive(Debug)]
 pub(super) struct Server {
     interrupt: Interrupt,
-    acceptor: Option<JoinHandle<()>>,
+    acceptors: Vec<JoinHandle<()>>,
 }
 
 impl Server {
-    pub(super) fn start(broker: i32, listener: TcpListener, core: &Arc<Core>) -> Result<Self> {
+    /// Starts to accept on the ports of a broker's listeners.
+    pub(super) fn start(broker: i32, ports: Vec<TcpListener>, core: &Arc<Core>) -> Result<Self> {
         let interrupt = Interrupt::new().map_err(|error| Error::io(error, "making a broker's interrupt"))?;
-        let acceptor = Acceptor { broker, listener, core: Arc::clone(core), interrupt: interrupt.clone() };
-        let acceptor = std::thread::Builder::new()
-            .name(format!("kafka-embedded-accept-{broker}"))
-            .spawn(move || acceptor.run())
-            .map_err(|error| Error::io(error, "starting a broker's thread"))?;
-        Ok(Self { interrupt, acceptor: Some(acceptor) })
+        let mut server = Self { interrupt, acceptors: Vec::new() };
+        for (listener, port) in ports.into_iter().enumerate() {
+            let interrupt = server.interrupt.clone();
+            let acceptor = Acceptor { broker, listener, port, core: Arc::clone(core), interrupt };
+            let thread = std::thread::Builder::new()
+                .name(format!("kafka-embedded-accept-{broker}"))
+                .spawn(move || acceptor.run())
+                .map_err(|error| Error::io(error, "starting a broker's thread"))?;
+            server.acceptors.push(thread);
+        }
+        Ok(server)
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         self.interrupt.trigger();
-        if let Some(acceptor) = self.acceptor.take() {
+        for acceptor in self.acceptors.drain(..) {
             let _ = acceptor.join();
         }
     }
 }
 
-/// The thread `kafka-embedded-accept-{broker}`, one for each running broker: it owns the listening socket and starts a
-/// thread for each connection. It ends when the broker is stopped; the core ends the connections.
+/// The thread `kafka-embedded-accept-{broker}`, one for each listener of a running broker: it owns the listening socket
+/// and starts a thread for each connection. It ends when the broker is stopped; the core ends the connections.
 struct Acceptor {
     broker: i32,
-    listener: TcpListener,
+    listener: usize,
+    port: TcpListener,
     core: Arc<Core>,
     interrupt: Interrupt,
 }
@@ -67,11 +74,11 @@ struct Acceptor {
 impl Acceptor {
     fn run(self) {
         while !self.interrupt.is_triggered() {
-            match self.listener.accept() {
+            match self.port.accept() {
                 Ok((socket, peer)) => self.serve(socket, peer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let deadline = Deadline::after(NEVER);
-                    let _ = wait_for(self.listener.as_fd(), PollFlags::IN, Some(&self.interrupt), None, deadline);
+                    let _ = wait_for(self.port.as_fd(), PollFlags::IN, Some(&self.interrupt), None, deadline);
                 }
                 Err(error) => {
                     log::warn!("embedded broker {} can't accept: {error}", self.broker);
@@ -79,7 +86,7 @@ impl Acceptor {
                 }
             }
         }
-        drop(self.listener);
+        drop(self.port);
         self.core.drop_connections(Some(self.broker));
     }
 
@@ -88,11 +95,15 @@ impl Acceptor {
             log::debug!("embedded broker {} can't serve {peer}: {error}", self.broker);
             return;
         }
-        let Some(link) = self.core.connect(self.broker, 0, socket) else {
+        let Some(link) = self.core.connect(self.broker, self.listener, socket) else {
             log::debug!("embedded broker {} refuses a connection from {peer}", self.broker);
             return;
         };
-        let connection = Connection::new(link, peer, Arc::clone(&self.core));
+        let Some(transport) = self.core.entrances.get(self.listener).and_then(|entrance| entrance.open(&link)) else {
+            self.core.disconnect(link.id);
+            return;
+        };
+        let connection = Connection::new(link, transport, peer, Arc::clone(&self.core));
         let thread = std::thread::Builder::new()
             .name(format!("kafka-embedded-{}", self.broker))
             .stack_size(connection::STACK_BYTES)

@@ -3,6 +3,7 @@
 use super::link::Link;
 use super::memory::{Memory, Share};
 use super::state::Reply;
+use super::transport::Transport;
 use crate::net::{Deadline, Readiness, Waker, wait_for};
 use crate::{Error, Result};
 use bytes::Bytes;
@@ -31,6 +32,7 @@ pub(super) struct Frame {
 #[derive(Debug)]
 pub(super) struct Wire {
     link: Arc<Link>,
+    transport: Transport,
     memory: Arc<Memory>,
     /// Bytes read but not yet taken: `inbox[taken..filled]`.
     inbox: Box<[u8]>,
@@ -39,8 +41,8 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(link: Arc<Link>, memory: Arc<Memory>) -> Self {
-        Self { link, memory, inbox: vec![0; INBOX_BYTES].into(), taken: 0, filled: 0 }
+    pub(super) fn new(link: Arc<Link>, transport: Transport, memory: Arc<Memory>) -> Self {
+        Self { link, transport, memory, inbox: vec![0; INBOX_BYTES].into(), taken: 0, filled: 0 }
     }
 
     /// Reads a request of at most `limit` bytes; `None` if the client has gone or has been idle for too long.
@@ -83,7 +85,7 @@ impl Wire {
             frame.extend_from_slice(&self.ahead()[..ahead]);
             self.taken += ahead;
             let rest = step - ahead;
-            let read = Read::take(&self.link.socket, rest as u64).read_to_end(&mut frame).map_err(broken)?;
+            let read = Read::take(&mut self.transport, rest as u64).read_to_end(&mut frame).map_err(broken)?;
             if read < rest {
                 return Err(broken(io::ErrorKind::UnexpectedEof.into()));
             }
@@ -97,14 +99,9 @@ impl Wire {
 
     /// Reads what there is, and waits for something; 0 at the end of the stream.
     fn fill(&mut self) -> io::Result<usize> {
-        if self.taken == self.filled {
-            (self.taken, self.filled) = (0, 0);
-        } else if self.filled == self.inbox.len() {
-            self.inbox.copy_within(self.taken.., 0);
-            (self.taken, self.filled) = (0, self.filled - self.taken);
-        }
+        self.make_room();
         loop {
-            match (&self.link.socket).read(&mut self.inbox[self.filled..]) {
+            match self.transport.read(&mut self.inbox[self.filled..]) {
                 Ok(read) => {
                     self.filled += read;
                     return Ok(read);
@@ -112,6 +109,27 @@ impl Wire {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    fn make_room(&mut self) {
+        if self.taken == self.filled {
+            (self.taken, self.filled) = (0, 0);
+        } else if self.filled == self.inbox.len() {
+            self.inbox.copy_within(self.taken.., 0);
+            (self.taken, self.filled) = (0, self.filled - self.taken);
+        }
+    }
+
+    /// Reads what has come; false at the end of the stream.
+    fn read_ready(&mut self) -> bool {
+        self.make_room();
+        match self.transport.read_ready(&mut self.inbox[self.filled..]) {
+            Ok(read) => {
+                self.filled += read;
+                read > 0
+            }
+            Err(error) => matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
         }
     }
 
@@ -137,7 +155,7 @@ impl Wire {
         // Without room only breakage is of interest, which poll always tells.
         let events = if room { PollFlags::IN } else { PollFlags::empty() };
         let waited = wait_for(self.link.socket.as_fd(), events, None, self.link.waker(), deadline).ok()?;
-        if waited == Readiness::Ready && (!room || self.fill().unwrap_or(0) == 0) {
+        if waited == Readiness::Ready && !(room && self.read_ready()) {
             return None;
         }
         Some(waited)
@@ -160,14 +178,14 @@ impl Wire {
     pub(super) fn write(&mut self, mut slices: &mut [IoSlice<'_>]) -> Result<()> {
         IoSlice::advance_slices(&mut slices, 0);
         while !slices.is_empty() {
-            match (&self.link.socket).write_vectored(slices) {
+            match self.transport.write_vectored(slices) {
                 Ok(0) => return Err(Error::protocol("the connection takes no more bytes")),
                 Ok(n) => IoSlice::advance_slices(&mut slices, n),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(Error::io(error, "writing an answer")),
             }
         }
-        Ok(())
+        self.transport.flush().map_err(|error| Error::io(error, "writing an answer"))
     }
 }
 

@@ -27,3 +27,5 @@ pub(crate) use stream::Readiness;
 pub(crate) use stream::wait_for;
 #[cfg(feature = "tls")]
 pub(crate) use tls::TlsConnector;
+#[cfg(all(feature = "tls", feature = "embedded"))]
+pub(crate) use tls::{ServerIdentity, TlsAcceptor};

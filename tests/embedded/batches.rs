@@ -89,7 +89,7 @@ fn r3_a_batch_that_stays_damaged_ends_its_partition_and_nothing_is_skipped() {
         for partition in partitions.filter(|partition| partition.partition_index == 0) {
             if let Some(records) = partition.records.take_if(|records| !records.is_empty()) {
                 let mut records = BytesMut::from(&records[..]);
-                records[70] ^= 1;
+                records[67] ^= 1;
                 partition.records = Some(records.freeze());
             }
         }
@@ -192,8 +192,8 @@ fn r4_counts_and_lengths_that_lie_are_corrupt_and_cost_no_memory() {
     cluster.create_topic("t", 1).unwrap();
     let client = client(&cluster);
     send_all(&sync_producer(&client, |builder| builder), "t", 0, &["a"]);
-    let lies: [(usize, [u8; 4]); 4] =
-        [(57, [0x7f, 255, 255, 255]), (57, [255; 4]), (23, [0x7f, 255, 255, 255]), (8, [0x80, 0, 0, 0])];
+    // The number of records, twice, and the length.
+    let lies: [(usize, [u8; 4]); 3] = [(57, [0x7f, 255, 255, 255]), (57, [255; 4]), (8, [0x80, 0, 0, 0])];
     for (at, lie) in lies {
         change(&cluster, move |records| {
             let mut records = BytesMut::from(&records[..]);

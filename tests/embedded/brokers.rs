@@ -128,7 +128,7 @@ fn b4_with_all_brokers_down_records_expire_and_later_ones_go_on() {
 #[test]
 fn b5_too_few_replicas_in_sync_are_waited_for() {
     let cluster = Cluster::start(2).unwrap();
-    let topic = NewTopic::new("t").partitions(1).replication_factor(2).config("min.insync.replicas", "2");
+    let topic = NewTopic::new("t").assignment(0, [1, 2]).config("min.insync.replicas", "2");
     cluster.create_topic_with(&topic).unwrap();
     let client = hasty_client(&cluster);
     let producer = sync_producer(&client, |builder| builder.delivery_timeout(2 * SHORT).max_block(SHORT));
@@ -168,7 +168,7 @@ fn b7_a_leader_that_hung_and_comes_back_late_duplicates_nothing() {
             }
             cluster.resume_broker(old);
         }
-        sent.iter().for_each(|sent| drop(sent.wait().unwrap()));
+        sent.iter().for_each(|sent| assert!(sent.wait().is_ok()));
         sent.len()
     });
     holds_each_once(&cluster, "t", sent);
@@ -259,33 +259,21 @@ fn b6_without_a_controller_records_flow_and_topics_can_not_be_made() {
 
 #[test]
 fn b8_a_broker_that_comes_back_on_another_port_is_found() {
-    let cluster = Cluster::start(2).unwrap();
-    let other = Cluster::start(1).unwrap();
+    // Another cluster stands for the broker's new place. Its topics have other ids, so both play a release without ids.
+    let [cluster, other] = [(); 2].map(|()| Cluster::builder(1).as_version("2.5").start().unwrap());
     cluster.create_topic("t", 1).unwrap();
-    cluster.move_leader("t", 0, 2).unwrap();
-    let client = client(&cluster);
-    let producer = sync_producer(&client, |builder| builder);
-    send_all(&producer, "t", 0, &["a"]);
-    // From now on node 2 is said to be elsewhere; there is another cluster, that has the topic as well.
     other.create_topic("t", 1).unwrap();
+    let producer = sync_producer(&client(&cluster), |builder| builder.acks(Acks::Leader).idempotence(false));
+    send_all(&producer, "t", 0, &["a"]);
     let port: i32 = other.bootstrap_servers().rsplit(':').next().unwrap().parse().unwrap();
-    cluster.rewrite::<MetadataRequest>(move |response| {
-        for broker in response.brokers.iter_mut().filter(|broker| broker.node_id == 2) {
-            broker.port = port;
-        }
-    });
-    cluster.drop_connections(2);
+    cluster
+        .rewrite::<MetadataRequest>(move |response| response.brokers.iter_mut().for_each(|broker| broker.port = port));
     cluster.fail_next(ApiKey::PRODUCE, ErrorCode::NOT_LEADER_OR_FOLLOWER);
-    let acked = wait_for_send_elsewhere(&producer, &other);
-    assert!(acked, "records go to the new address");
-}
-
-fn wait_for_send_elsewhere(producer: &sarameya::SyncProducer, other: &Cluster) -> bool {
+    send_all(&producer, "t", 0, &["b"]);
     wait_until("a record arrives at the new address", || {
-        let _ = producer.send(&ProducerRecord::new("t").value("v"));
+        send_all(&producer, "t", 0, &["c"]);
         other.log_end_offset("t", 0).unwrap() > 0
     });
-    true
 }
 
 #[test]

@@ -154,7 +154,6 @@ fn m7_without_auto_commit_marks_alone_store_nothing() {
     assert!(cluster.requests(ApiKey::OFFSET_COMMIT).is_empty());
 }
 
-#[cfg(any())]
 #[test]
 fn m8_of_a_commit_only_the_partition_that_was_refused_fails() {
     let cluster = filled(2, 3);

@@ -114,7 +114,7 @@ fn c9_a_peer_that_stops_reading_costs_the_deadline_and_half_a_request_is_never_r
     producer.send(&ProducerRecord::new("t").value("first")).unwrap().wait().unwrap();
     cluster.pause_broker(1);
     // More than the sockets' buffers hold.
-    let values: Vec<String> = (0..16).map(|n| format!("{n:0>large$}")).collect();
+    let values: Vec<String> = (0..16).map(|n| n.to_string().repeat(large)[..large].to_owned()).collect();
     let sent: Vec<_> = values.iter().map(|value| producer.send(&ProducerRecord::new("t").value(value))).collect();
     let timed_out = |error: &SendError| error.error().kind() == ErrorKind::Timeout;
     for delivery in sent {

@@ -64,11 +64,17 @@ fn o3_a_log_that_was_cut_is_read_on_from_where_it_was_cut() {
     let client = client(&cluster);
     let producer = sync_producer(&client, |builder| builder.idempotence(false));
     send_all(&producer, "t", 0, &["0", "1", "2", "3", "4"]);
-    let mut reader = consumer(&cluster, StartOffset::Earliest, OffsetReset::Fail);
-    assert_eq!(read(&mut reader, 5), ["0", "1", "2", "3", "4"]);
+    let mut reader = consumer(&cluster, StartOffset::Earliest, OffsetReset::Earliest);
+    let mut strict = consumer(&cluster, StartOffset::Earliest, OffsetReset::Fail);
+    for reader in [&mut reader, &mut strict] {
+        assert_eq!(read(reader, 5), ["0", "1", "2", "3", "4"]);
+    }
     cluster.truncate("t", 0, 3).unwrap();
     send_all(&producer, "t", 0, &["new 3", "new 4", "new 5"]);
     assert_eq!(read(&mut reader, 3), ["new 3", "new 4", "new 5"], "from the place of the cut, none twice");
+    let error = strict.next(LIMIT).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OffsetOutOfRange, "{error}");
+    assert!(error.to_string().contains("from offset 5 to 3"), "{error}");
 }
 
 #[test]

@@ -60,6 +60,22 @@ impl Cluster {
         self.core.faults.change(api, |rules| rules.fail_always = Some(code));
     }
 
+    /// A partition is answered with this error, and not served: to one API or, for `None`, to all of Produce, Fetch,
+    /// ListOffsets, OffsetForLeaderEpoch, DeleteRecords, OffsetCommit, OffsetFetch, TxnOffsetCommit and Metadata. The other
+    /// partitions of a request are served. It lasts until it is set to [`ErrorCode::NONE`].
+    ///
+    /// ```
+    /// # use sarameya::{ErrorCode, embedded::Cluster, protocol::messages::ApiKey};
+    /// # let cluster = Cluster::start(1)?;
+    /// cluster.fail_partition("test3", 0, ApiKey::FETCH, ErrorCode::KAFKA_STORAGE_ERROR);
+    /// cluster.fail_partition("test3", 1, None, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
+    pub fn fail_partition(&self, topic: &str, partition: i32, api: impl Into<Option<ApiKey>>, code: ErrorCode) {
+        let api = api.into();
+        self.core.with_state(|state, _| state.fail_partition(topic, partition, api, code));
+    }
+
     /// The answers of this API are held back for a time by the cluster's clock; the requests take effect at once. Zero
     /// ends it.
     ///
@@ -206,14 +222,16 @@ impl Cluster {
         self.core.faults.change(ApiKey(R::KEY), |rules| rules.edits.push(Edit::new::<R>(edit)));
     }
 
-    /// Takes back all faults of an API, scripts as well. Answers that are being held back still are.
+    /// Takes back all faults of an API, scripts and errors at partitions as well. Answers that are being held back still are.
     pub fn clear_faults_of(&self, api: ApiKey) {
         self.core.faults.clear(Some(api));
+        self.core.with_state(|state, _| state.clear_partition_faults(Some(api)));
     }
 
-    /// Takes back the faults of all APIs, scripts as well. Paused brokers stay so.
+    /// Takes back the faults of all APIs, scripts and errors at partitions as well. Paused brokers stay so.
     pub fn clear_faults(&self) {
         self.core.faults.clear(None);
+        self.core.with_state(|state, _| state.clear_partition_faults(None));
     }
 }
 

@@ -3,6 +3,7 @@
 use super::log::LogConfig;
 use super::{Context, Reply, State};
 use crate::ErrorCode;
+use crate::protocol::messages::ApiKey;
 use crate::protocol::messages::delete_records::{
     DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse,
     DeleteRecordsTopicResult,
@@ -39,6 +40,7 @@ impl State {
         if internal {
             return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
         }
+        self.fault_at(ApiKey::DELETE_RECORDS, name, asked.partition_index)?;
         let partition = self.leader(broker, name, asked.partition_index, -1)?;
         if !config.delete {
             return Err(ErrorCode::POLICY_VIOLATION);

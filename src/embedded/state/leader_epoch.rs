@@ -3,6 +3,7 @@
 
 use super::{Context, Reply, State};
 use crate::ErrorCode;
+use crate::protocol::messages::ApiKey;
 use crate::protocol::messages::offset_for_leader_epoch::{
     EpochEndOffset, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderPartition,
     OffsetForLeaderTopicResult,
@@ -14,10 +15,10 @@ impl State {
         for topic in request.topics {
             let answer = |asked: &OffsetForLeaderPartition| {
                 let epoch = asked.current_leader_epoch;
-                let end = match self.leader(context.broker, &topic.topic, asked.partition, epoch) {
-                    Ok(partition) => Ok(partition.log.end_offset_for_epoch(asked.leader_epoch).unwrap_or((-1, -1))),
-                    Err(code) => Err(code),
-                };
+                let end = self
+                    .fault_at(ApiKey::OFFSET_FOR_LEADER_EPOCH, &topic.topic, asked.partition)
+                    .and_then(|()| self.leader(context.broker, &topic.topic, asked.partition, epoch))
+                    .map(|partition| partition.log.end_offset_for_epoch(asked.leader_epoch).unwrap_or((-1, -1)));
                 let (code, (leader_epoch, end_offset)) = match end {
                     Ok(end) => (ErrorCode::NONE, end),
                     Err(code) => (code, (-1, -1)),

@@ -2,6 +2,7 @@
 
 use super::{Context, Reply, State};
 use crate::ErrorCode;
+use crate::protocol::messages::ApiKey;
 use crate::protocol::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
     ListOffsetsTopicResponse,
@@ -76,6 +77,7 @@ impl State {
             return Err(ErrorCode::UNSUPPORTED_VERSION);
         }
         let (index, epoch) = (partition.partition_index, partition.current_leader_epoch);
+        self.fault_at(ApiKey::LIST_OFFSETS, topic, index)?;
         let replica = match request.replica_id {
             DEBUGGING => self.replica(context.broker, topic, index, epoch)?,
             _ => self.leader(context.broker, topic, index, epoch)?,

@@ -4,6 +4,7 @@ use super::coordinator::Coordinated;
 use super::topics::{Partition, Topic, is_internal, is_valid_name};
 use super::{Context, Reply, State};
 use crate::ErrorCode;
+use crate::protocol::messages::ApiKey;
 use crate::protocol::messages::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
     MetadataResponseTopic,
@@ -107,7 +108,12 @@ impl State {
             topic_id: topic.id,
             is_internal: topic.is_internal(),
             partitions: partitions
-                .map(|(partition, index)| self.described_partition(partition, index, version))
+                .map(|(partition, index)| {
+                    let described = self.described_partition(partition, index, version);
+                    let fault = self.fault_at(ApiKey::METADATA, &topic.name, index).err();
+                    let error_code = fault.map_or(described.error_code, |code| code.0);
+                    MetadataResponsePartition { error_code, ..described }
+                })
                 .collect(),
             topic_authorized_operations: if operations { TOPIC_OPERATIONS } else { NO_OPERATIONS },
         }

@@ -20,6 +20,7 @@ mod log;
 mod metadata;
 mod offsets;
 mod partition_changes;
+mod partition_faults;
 mod partitions;
 mod placement;
 mod produce;
@@ -28,6 +29,7 @@ mod refusal;
 mod releases;
 mod replicas;
 mod retention;
+mod sasl;
 mod settings;
 #[cfg(test)]
 mod test_records;
@@ -35,6 +37,7 @@ mod test_records;
 mod test_support;
 mod timers;
 mod topics;
+mod users;
 
 pub(super) use brokers::{Broker, Brokers};
 pub(super) use coordinator::Coordinated;
@@ -46,6 +49,7 @@ pub(super) use produce::checked;
 pub(super) use refusal::Refusal;
 pub(super) use releases::{Release, release, release_names};
 pub(super) use retention::LOG_MEMORY;
+pub(super) use sasl::MECHANISMS;
 pub(super) use settings::Settings;
 
 use crate::protocol::messages::*;
@@ -55,8 +59,10 @@ use configs::Configs;
 use fetch::Fetches;
 use groups::{Coordinators, Groups};
 use offsets::Offsets;
+use partition_faults::PartitionFaults;
 use produce::CheckedProduce;
 use retention::Cleaning;
+use sasl::Security;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use timers::{Timer, Timers};
@@ -100,11 +106,18 @@ pub(super) enum Reply {
     Unsupported,
     /// Bytes to be written as they are.
     Raw(Bytes),
+    /// An answer after which the broker closes the connection.
+    Last(Box<dyn Message>),
 }
 
 impl Reply {
     pub(super) fn of<R: Response + Send + 'static>(response: R) -> Self {
         Self::Answer(crate::protocol::response_message(response))
+    }
+
+    /// An answer after which the broker closes the connection.
+    pub(super) fn last<R: Response + Send + 'static>(response: R) -> Self {
+        Self::Last(crate::protocol::response_message(response))
     }
 }
 
@@ -113,6 +126,8 @@ impl Reply {
 pub(super) struct State {
     pub(super) settings: Settings,
     pub(super) brokers: Brokers,
+    pub(super) security: Security,
+    partition_faults: PartitionFaults,
     cluster_id: String,
     /// The wall clock at time zero, in milliseconds since 1970-01-01T00:00:00Z.
     started_ms: i64,
@@ -171,6 +186,7 @@ served! {
     LIST_GROUPS ListGroupsRequest list_groups,
     DELETE_GROUPS DeleteGroupsRequest delete_groups,
     OFFSET_DELETE OffsetDeleteRequest offset_delete,
+    SASL_HANDSHAKE SaslHandshakeRequest sasl_handshake,
     API_VERSIONS ApiVersionsRequest api_versions,
     DELETE_RECORDS DeleteRecordsRequest delete_records,
     INIT_PRODUCER_ID InitProducerIdRequest init_producer_id,
@@ -187,6 +203,7 @@ served! {
     DESCRIBE_CLUSTER DescribeClusterRequest describe_cluster,
     LIST_CONFIG_RESOURCES ListConfigResourcesRequest list_config_resources,
     DESCRIBE_TOPIC_PARTITIONS DescribeTopicPartitionsRequest describe_topic_partitions,
+    SASL_AUTHENTICATE SaslAuthenticateRequest sasl_authenticate,
 }
 
 impl State {
@@ -195,6 +212,8 @@ impl State {
         Self {
             settings,
             brokers,
+            security: Security::default(),
+            partition_faults: PartitionFaults::default(),
             cluster_id: uuid_text(uuid(&mut random)),
             started_ms,
             topics: Topics::default(),
@@ -218,6 +237,9 @@ impl State {
         self.advance(context.now);
         if !self.offers(context.broker, context.api.key).is_some_and(|offered| offered.contains(&context.version)) {
             return Reply::Unsupported;
+        }
+        if let Err(reply) = self.admit(context) {
+            return reply;
         }
         self.dispatch(context, checked(context, body))
     }
@@ -245,6 +267,7 @@ impl State {
     pub(super) fn connection_closed(&mut self, connection: ConnectionId) {
         self.answers.retain(|(id, _)| *id != connection);
         self.forget_fetch(connection);
+        self.end_session(connection);
     }
 
     fn fire(&mut self, timer: Timer, at: Time) {

@@ -5,6 +5,7 @@
 
 use super::log::{Appended, Checked, CheckedBatch, LogConfig, Refusal, check};
 use super::{Context, Reply, State};
+use crate::protocol::messages::ApiKey;
 use crate::protocol::messages::produce::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceRequest,
     ProduceResponse, TopicProduceData, TopicProduceResponse,
@@ -137,6 +138,7 @@ impl State {
         }
         let config = LogConfig::of(owner, &self.settings);
         let now_ms = self.wall_ms(context.now);
+        self.fault_at(ApiKey::PRODUCE, topic, index)?;
         let partition = self.leader(context.broker, topic, index, -1)?;
         if terms.acks == -1 && partition.isr.len() < config.min_insync_replicas {
             return Err(ErrorCode::NOT_ENOUGH_REPLICAS.into());

@@ -68,6 +68,24 @@ impl Harness {
         }
     }
 
+    /// Asks a broker; `None` if it closes the connection instead of an answer.
+    #[track_caller]
+    pub(super) fn try_send<R: Request + Send + 'static>(
+        &mut self,
+        connection: ConnectionId,
+        broker: i32,
+        version: i16,
+        request: R,
+    ) -> Option<R::Response>
+    where
+        R::Response: Send + 'static,
+    {
+        match self.reply(connection, broker, version, request) {
+            Reply::Close => None,
+            reply => Some(Self::response::<R>(version, reply)),
+        }
+    }
+
     /// What becomes of a request, also where that is no answer.
     #[track_caller]
     pub(super) fn reply<R: Request + Send + 'static>(
@@ -111,7 +129,9 @@ impl Harness {
     where
         R::Response: Send + 'static,
     {
-        let Reply::Answer(message) = reply else { panic!("{}: {reply:?} instead of an answer", R::NAME) };
+        let (Reply::Answer(message) | Reply::Last(message)) = reply else {
+            panic!("{}: {reply:?} instead of an answer", R::NAME)
+        };
         let mut writer = crate::protocol::Writer::new();
         message.encode(&mut writer, version).unwrap_or_else(|error| panic!("{} v{version}: {error}", R::NAME));
         *message.into_any().downcast().unwrap()

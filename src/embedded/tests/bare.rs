@@ -11,7 +11,10 @@ pub(super) struct Bare(pub(super) TcpStream);
 
 impl Bare {
     pub(super) fn connect(cluster: &Cluster, broker: usize) -> Self {
-        let address = cluster.bootstrap_servers().split(',').nth(broker - 1).unwrap();
+        Self::to(cluster.bootstrap_servers().split(',').nth(broker - 1).unwrap())
+    }
+
+    pub(super) fn to(address: &str) -> Self {
         let socket = TcpStream::connect(address).unwrap();
         socket.set_read_timeout(Some(LIMIT)).unwrap();
         socket.set_write_timeout(Some(LIMIT)).unwrap();

@@ -3,6 +3,9 @@
 mod bare;
 mod faults;
 mod hostile;
+mod listeners;
+#[cfg(feature = "tls")]
+mod tls;
 
 use super::Cluster;
 use crate::protocol::messages::ApiKey;

@@ -1,6 +1,8 @@
 //! TLS by rustls: what is trusted and shown ([`connector`]), and one connection's session as a machine that turns bytes
 //! into other bytes ([`session`]); [`Stream`](super::stream::Stream) moves them.
 
+#[cfg(feature = "embedded")]
+mod acceptor;
 mod connector;
 mod pem;
 mod provider;
@@ -9,5 +11,7 @@ mod session;
 mod tests;
 mod verifier;
 
+#[cfg(feature = "embedded")]
+pub(crate) use acceptor::{ServerIdentity, TlsAcceptor};
 pub(crate) use connector::TlsConnector;
 pub(super) use session::Session;

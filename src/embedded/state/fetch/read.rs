@@ -4,6 +4,7 @@ use super::super::State;
 use super::super::log::{Log, Slice};
 use super::{Fetch, TopicKey, Wanted};
 use crate::ErrorCode;
+use crate::protocol::messages::ApiKey;
 use crate::protocol::messages::fetch::{
     AbortedTransaction, EpochEndOffset, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
@@ -55,6 +56,7 @@ impl State {
         {
             return Err(ErrorCode::INCONSISTENT_TOPIC_ID);
         }
+        self.fault_at(ApiKey::FETCH, name, wanted.partition)?;
         let only_leader = fetch.replica_id >= 0 || fetch.context.version < FOLLOWER_VERSION;
         let preferred = self.preferred_replica(fetch, wanted, name);
         let replica = match only_leader {

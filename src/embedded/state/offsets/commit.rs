@@ -5,6 +5,7 @@ use super::Committed;
 use crate::ErrorCode;
 use crate::embedded::state::groups::{ClassicGroup, Group};
 use crate::embedded::state::{Context, Coordinated, Reply, State, Time};
+use crate::protocol::messages::ApiKey;
 use crate::protocol::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
@@ -47,6 +48,7 @@ impl State {
                         .partition(name, partition.partition_index)
                         .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
                     checked?;
+                    self.fault_at(ApiKey::OFFSET_COMMIT, name, partition.partition_index)?;
                     self.commit_one(&request.group_id, name, partition, context.now, expires)
                 });
                 let error_code = committed.err().unwrap_or(ErrorCode::NONE).0;

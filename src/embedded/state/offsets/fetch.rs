@@ -4,6 +4,7 @@
 use crate::ErrorCode;
 use crate::embedded::state::groups::Group;
 use crate::embedded::state::{Context, Coordinated, Reply, State};
+use crate::protocol::messages::ApiKey;
 use crate::protocol::messages::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
@@ -102,6 +103,9 @@ impl State {
         partition: i32,
         stable: bool,
     ) -> OffsetFetchResponsePartitions {
+        if let Err(code) = self.fault_at(ApiKey::OFFSET_FETCH, topic, partition) {
+            return unknown(partition, code.0);
+        }
         if stable && self.offsets.is_pending(group, topic, partition) {
             return unknown(partition, ErrorCode::UNSTABLE_OFFSET_COMMIT.0);
         }

@@ -5,6 +5,7 @@ use super::commit::Committer;
 use crate::ErrorCode;
 use crate::embedded::state::State;
 use crate::embedded::state::{Context, Coordinated};
+use crate::protocol::messages::ApiKey;
 use crate::protocol::messages::txn_offset_commit::{
     TxnOffsetCommitRequest, TxnOffsetCommitRequestPartition, TxnOffsetCommitResponsePartition,
     TxnOffsetCommitResponseTopic,
@@ -60,6 +61,7 @@ impl State {
         topic: &str,
         partition: &TxnOffsetCommitRequestPartition,
     ) -> Result<(), ErrorCode> {
+        self.fault_at(ApiKey::TXN_OFFSET_COMMIT, topic, partition.partition_index)?;
         self.check_metadata(partition.committed_metadata.as_deref())?;
         let TxnOffsetCommitRequestPartition { partition_index, committed_offset, committed_leader_epoch, .. } =
             *partition;
