@@ -5,4 +5,5 @@
 //! against a real cluster if `SARAMEYA_BOOTSTRAP` names one, so that the two can be compared.
 
 mod data;
+mod groups;
 mod support;
