@@ -4,7 +4,7 @@ use super::clock::Clock;
 use super::cluster::{Cluster, known_release};
 use super::core::{Core, Limits};
 use super::server::{self, Server};
-use super::state::{Broker, Brokers, Settings, State};
+use super::state::{Broker, Brokers, LOG_MEMORY, Settings, State};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -86,6 +86,14 @@ impl ClusterBuilder {
     #[must_use]
     pub fn manual_clock(mut self) -> Self {
         self.manual_clock = true;
+        self
+    }
+
+    /// What the logs of all partitions may take together, in bytes. Where they would take more, those that take the most
+    /// lose their oldest records, as if retention had deleted them. Defaults to 1 GiB.
+    #[must_use]
+    pub fn log_memory(mut self, bytes: u64) -> Self {
+        self.settings.set(LOG_MEMORY, bytes.to_string());
         self
     }
 

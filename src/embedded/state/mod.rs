@@ -45,6 +45,7 @@ pub(super) use offsets::Committed;
 pub(super) use produce::checked;
 pub(super) use refusal::Refusal;
 pub(super) use releases::{Release, release, release_names};
+pub(super) use retention::LOG_MEMORY;
 pub(super) use settings::Settings;
 
 use crate::protocol::messages::*;

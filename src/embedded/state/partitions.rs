@@ -1,8 +1,8 @@
 //! What the cluster's handle sees and does of a partition, past the protocol.
 
-use super::State;
-use super::log::Log;
+use super::log::{Log, Marker};
 use super::topics::Partition;
+use super::{State, Time};
 use crate::ErrorCode;
 use crate::batch::RecordBatch;
 
@@ -52,6 +52,24 @@ impl State {
         }
         self.wake_fetches(topic, partition);
         Ok(())
+    }
+
+    /// Ends a producer's transaction in a partition with a marker, and says at which offset that is. Whoever waits for
+    /// committed records is told.
+    pub(in crate::embedded) fn end_transaction(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        marker: &Marker,
+        now: Time,
+    ) -> Result<i64, ErrorCode> {
+        let now_ms = self.wall_ms(now);
+        let found = self.changed_log(topic, partition)?;
+        let before = found.log.size();
+        let offset = found.log.end_transaction(marker, found.leader_epoch, now_ms)?;
+        let grown = found.log.size() - before;
+        self.log_grew(topic, partition, usize::try_from(grown).unwrap_or(0), now);
+        Ok(offset)
     }
 
     /// A partition whose log is about to be changed: what its leader began is noted first.

@@ -200,7 +200,7 @@ impl State {
             index,
             error_code: refusal.code.0,
             base_offset: -1,
-            log_start_offset: if refusal.records.is_empty() { -1 } else { log_start_offset },
+            log_start_offset: if tells_start(refusal.code) { log_start_offset } else { -1 },
             record_errors: refusal.records.into_iter().map(record_error).collect(),
             error_message: refusal.message,
             ..Default::default()
@@ -220,6 +220,18 @@ impl State {
         }
         response
     }
+}
+
+/// Whether a refusal says where the log starts: where the log itself has refused.
+fn tells_start(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::NOT_ENOUGH_REPLICAS
+            | ErrorCode::INVALID_RECORD
+            | ErrorCode::INVALID_TIMESTAMP
+            | ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
+            | ErrorCode::INVALID_PRODUCER_EPOCH
+    )
 }
 
 fn record_error((batch_index, message): (i32, String)) -> BatchIndexAndErrorMessage {

@@ -19,7 +19,7 @@ pub(in crate::embedded) struct Settings {
 /// What differs from Kafka's defaults, which are all known without being listed here.
 const DEFAULTS: &[(&str, &str)] = &[
     // Not of Kafka: what the logs of all partitions may take together.
-    ("embedded.log.memory.bytes", "1073741824"),
+    (super::retention::LOG_MEMORY, "1073741824"),
     // Kafka waits 3 seconds, which is for clusters of machines and not for tests.
     ("group.initial.rebalance.delay.ms", "0"),
 ];

@@ -11,6 +11,11 @@ use bytes::Bytes;
 /// When a harness starts, by the wall clock.
 pub(super) const START_MS: i64 = 1_700_000_000_000;
 
+/// A codec that is compiled in, if there is one.
+pub(super) fn any_codec() -> Compression {
+    Compression::ALL.into_iter().rev().find(|codec| codec.is_supported()).unwrap_or_default()
+}
+
 /// A batch to be written. Made by [`batch`].
 #[derive(Debug, Clone)]
 pub(super) struct Batch {

@@ -189,9 +189,8 @@ fn committed_readers_stop_at_open_transactions_and_get_the_aborted_ones() {
 
     let connection = harness.connect();
     assert!(harness.send(connection, 1, 12, committed(waiting(1, 1))).is_none());
-    let log = &mut harness.state.topics.partition_mut("t", 0).unwrap().log;
-    log.end_transaction(9, 0, false, 0, 0, START_MS).unwrap();
-    harness.state.wake_fetches("t", 0);
+    let marker = super::super::log::Marker { producer_id: 9, producer_epoch: 0, commit: false, coordinator_epoch: 0 };
+    assert_eq!(harness.state.end_transaction("t", 0, &marker, harness.now), Ok(2));
     let response = harness.answer::<FetchRequest>(connection, 12).unwrap();
     let data = &response.responses[0].partitions[0];
     let aborted = data.aborted_transactions.as_ref().unwrap();

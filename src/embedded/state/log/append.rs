@@ -4,7 +4,7 @@ use super::checked::{CheckedBatch, Refusal, UNPACKED_BYTES};
 use super::config::LogConfig;
 use super::{Log, Stored, only_batch};
 use crate::ErrorCode;
-use crate::batch::{Decompressor, RecordBatch, edit};
+use crate::batch::{Decompressor, edit};
 use crate::record::TimestampType;
 
 /// Where a batch has been written.
@@ -15,6 +15,16 @@ pub(in crate::embedded) struct Appended {
     pub(in crate::embedded) append_time_ms: i64,
     /// Whether it had been there before, by its producer's sequence.
     pub(in crate::embedded) duplicate: bool,
+}
+
+/// What ends a transaction.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::embedded) struct Marker {
+    pub(in crate::embedded) producer_id: i64,
+    pub(in crate::embedded) producer_epoch: i16,
+    pub(in crate::embedded) commit: bool,
+    /// Of the transaction's coordinator: a marker of an older one is refused.
+    pub(in crate::embedded) coordinator_epoch: i32,
 }
 
 impl Log {
@@ -56,15 +66,13 @@ impl Log {
     /// Ends a producer's transaction in this partition with a marker, and says at which offset that is.
     pub(in crate::embedded) fn end_transaction(
         &mut self,
-        producer_id: i64,
-        epoch: i16,
-        commit: bool,
-        coordinator_epoch: i32,
+        marker: &Marker,
         leader_epoch: i32,
         now_ms: i64,
     ) -> Result<i64, ErrorCode> {
-        self.producers.check_marker(producer_id, epoch, coordinator_epoch)?;
-        let marker = edit::end_transaction_marker(producer_id, epoch, commit, coordinator_epoch, now_ms);
+        let Marker { producer_id, producer_epoch, commit, coordinator_epoch } = *marker;
+        self.producers.check_marker(producer_id, producer_epoch, coordinator_epoch)?;
+        let marker = edit::end_transaction_marker(producer_id, producer_epoch, commit, coordinator_epoch, now_ms);
         self.write(marker.map_err(|_| ErrorCode::UNKNOWN_SERVER_ERROR)?, leader_epoch, now_ms)
     }
 
@@ -86,7 +94,7 @@ impl Log {
 }
 
 /// Kafka: `max.message.bytes`.
-pub(in crate::embedded) fn check_size(size: usize, config: &LogConfig) -> Result<(), Refusal> {
+fn check_size(size: usize, config: &LogConfig) -> Result<(), Refusal> {
     if size > config.max_message_bytes {
         return Err(ErrorCode::MESSAGE_TOO_LARGE.into());
     }
@@ -130,12 +138,4 @@ fn check_records(checked: &CheckedBatch, config: &LogConfig, now_ms: i64) -> Res
     let code = if bad_time { ErrorCode::INVALID_TIMESTAMP } else { ErrorCode::INVALID_RECORD };
     let message = format!("{} of the batch's records are refused", records.len());
     Err(Refusal { code, message: Some(message), records })
-}
-
-/// A written batch, for whoever asks what a test's program has produced.
-impl Log {
-    /// The batch that holds this offset, or the next one after it.
-    pub(in crate::embedded) fn batch_at(&self, offset: i64) -> Option<&RecordBatch> {
-        self.batches.get(self.index_of(offset)).map(|stored| &stored.batch)
-    }
 }

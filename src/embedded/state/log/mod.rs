@@ -15,7 +15,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-pub(in crate::embedded) use append::Appended;
+pub(in crate::embedded) use append::{Appended, Marker};
 pub(in crate::embedded) use checked::{Checked, CheckedBatch, Refusal, UNPACKED_BYTES, check};
 pub(in crate::embedded) use config::LogConfig;
 pub(in crate::embedded) use producers::{Claim, Producers};

@@ -40,6 +40,10 @@ fn offsets(log: &Log) -> Vec<i64> {
     offsets
 }
 
+fn marker(producer_id: i64, producer_epoch: i16, commit: bool, coordinator_epoch: i32) -> Marker {
+    Marker { producer_id, producer_epoch, commit, coordinator_epoch }
+}
+
 const NOBODY: (i64, i16, i32) = (-1, -1, -1);
 
 #[test]
@@ -49,9 +53,9 @@ fn the_stable_end_is_where_the_first_open_transaction_begins() {
     assert_eq!(append(&mut log, &["b", "c"], (1, 0, 0), true, 0), 1);
     assert_eq!(append(&mut log, &["d"], (2, 0, 0), true, 0), 3);
     assert_eq!((log.last_stable_offset(), log.high_watermark()), (1, 4));
-    assert_eq!(log.end_transaction(1, 0, false, 0, 0, NOW), Ok(4));
+    assert_eq!(log.end_transaction(&marker(1, 0, false, 0), 0, NOW), Ok(4));
     assert_eq!(log.last_stable_offset(), 3);
-    assert_eq!(log.end_transaction(2, 0, true, 0, 0, NOW), Ok(5));
+    assert_eq!(log.end_transaction(&marker(2, 0, true, 0), 0, NOW), Ok(5));
     assert_eq!(log.last_stable_offset(), 6);
     let aborted: Vec<_> = log.aborted_between(0, 6).copied().collect();
     assert_eq!(aborted, [Aborted { producer_id: 1, first_offset: 1, last_offset: 4 }]);
@@ -68,11 +72,11 @@ fn markers_are_fenced_and_transactions_exclude_other_writes() {
     let plain = checked(&[("b", None)], (1, 5, 1), false);
     let refused = log.append(plain, &config(&[]), 0, NOW).unwrap_err();
     assert_eq!(refused.code, ErrorCode::INVALID_TXN_STATE);
-    assert_eq!(log.end_transaction(1, 4, true, 0, 0, NOW), Err(ErrorCode::INVALID_PRODUCER_EPOCH));
-    assert_eq!(log.end_transaction(1, 5, true, 3, 0, NOW), Ok(1));
-    assert_eq!(log.end_transaction(1, 5, true, 2, 0, NOW), Err(ErrorCode::TRANSACTION_COORDINATOR_FENCED));
+    assert_eq!(log.end_transaction(&marker(1, 4, true, 0), 0, NOW), Err(ErrorCode::INVALID_PRODUCER_EPOCH));
+    assert_eq!(log.end_transaction(&marker(1, 5, true, 3), 0, NOW), Ok(1));
+    assert_eq!(log.end_transaction(&marker(1, 5, true, 2), 0, NOW), Err(ErrorCode::TRANSACTION_COORDINATOR_FENCED));
     // A marker with a later epoch starts the sequence anew.
-    assert_eq!(log.end_transaction(1, 6, false, 3, 0, NOW), Ok(2));
+    assert_eq!(log.end_transaction(&marker(1, 6, false, 3), 0, NOW), Ok(2));
     assert_eq!(log.aborted_between(0, 9).count(), 0, "it had nothing in this partition");
     append(&mut log, &["c"], (1, 6, 0), true, 0);
 }
@@ -83,7 +87,7 @@ fn truncation_cuts_within_a_batch_and_takes_the_state_back() {
     append(&mut log, &["a", "b", "c"], (1, 0, 0), false, 0);
     append(&mut log, &["d"], (1, 0, 3), false, 1);
     append(&mut log, &["e"], (2, 0, 0), true, 2);
-    log.end_transaction(2, 0, false, 0, 2, NOW).unwrap();
+    log.end_transaction(&marker(2, 0, false, 0), 2, NOW).unwrap();
     log.truncate(99);
     assert_eq!(log.end_offset(), 6, "not that long");
     log.truncate(2);
@@ -148,7 +152,7 @@ fn compaction_keeps_the_last_of_each_key_and_the_offsets() {
     let mut log = Log::default();
     append(&mut log, &["a", "b", "a"], NOBODY, false, 0);
     append(&mut log, &["a"], (1, 0, 0), true, 0);
-    log.end_transaction(1, 0, false, 0, 0, NOW).unwrap();
+    log.end_transaction(&marker(1, 0, false, 0), 0, NOW).unwrap();
     let tombstone = checked(&[("b", None)], NOBODY, false);
     log.append(tombstone, &config, 0, NOW).unwrap();
     append(&mut log, &["b"], (2, 0, 0), true, 0);
@@ -160,7 +164,7 @@ fn compaction_keeps_the_last_of_each_key_and_the_offsets() {
     assert_eq!((log.start_offset(), log.end_offset()), (0, 8));
     let slice = Slice { offset: 0, end_offset: 8, max_bytes: 1 << 20, whole_first_batch: true };
     assert_eq!(log.read(slice).unwrap().records.len() as u64, log.size());
-    log.end_transaction(2, 0, true, 0, 0, NOW).unwrap();
+    log.end_transaction(&marker(2, 0, true, 0), 0, NOW).unwrap();
     log.compact(&config, NOW + 2000);
     assert_eq!(offsets(&log), [2, 4, 6, 7, 8], "the tombstone has had its time");
 }
@@ -216,4 +220,79 @@ fn expired_producers_are_forgotten_but_not_their_transactions() {
     assert!(log.producers().get(1).is_none() && log.producers().get(2).is_some());
     // Whoever is unknown may go on in his sequence.
     append(&mut log, &["a"], (1, 0, 1), false, 0);
+}
+
+#[test]
+fn whatever_happens_to_a_log_it_stays_whole() {
+    for seed in 0..100 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let config = config(&[("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "0")]);
+        let mut log = Log::default();
+        let mut sequences = [0; 3];
+        for step in 0..60 {
+            match random.u32(..10) {
+                0 => log.truncate(random.i64(log.start_offset..=log.end_offset)),
+                1 => _ = log.advance_start(random.i64(log.start_offset..=log.end_offset)),
+                2 => log.compact(&config, NOW),
+                3 => log.shrink(random.u64(1000..5000)),
+                4 => _ = log.end_transaction(&marker(random.i64(0..3), 0, random.bool(), 0), step, NOW),
+                _ => {
+                    let id = random.usize(..3);
+                    // What the log still knows of the producer decides whether it goes on or starts anew.
+                    let next = log.producers().get(id as i64).map_or(sequences[id], |known| known.last_sequence() + 1);
+                    let keys = ["a", "b", "c", "d"];
+                    let records: Vec<_> =
+                        (0..random.usize(1..6)).map(|_| (keys[random.usize(..4)], Some("v"))).collect();
+                    let batch = checked(&records, (id as i64, 0, next), id == 2);
+                    let expected = log.end_offset;
+                    assert_eq!(log.append(batch, &config, step, NOW).unwrap().base_offset, expected, "{seed}");
+                    sequences[id] = next + records.len() as i32;
+                }
+            }
+            is_whole(&log, seed);
+        }
+    }
+}
+
+fn is_whole(log: &Log, seed: u64) {
+    assert!(log.start_offset <= log.last_stable_offset() && log.last_stable_offset() <= log.end_offset, "{seed}");
+    let size: usize = log.batches().map(|batch| batch.bytes().len()).sum();
+    assert_eq!(log.size(), size as u64, "{seed}");
+    let offsets = offsets(log);
+    assert!(offsets.is_sorted_by(|a, b| a < b), "{seed}");
+    for offset in log.start_offset..=log.end_offset {
+        let slice = Slice { offset, end_offset: log.end_offset, max_bytes: 1 << 20, whole_first_batch: true };
+        let read = log.read(slice).unwrap();
+        assert_eq!(read.records.len() as u64, log.available(offset, log.end_offset), "{seed}");
+        let scan = crate::batch::scan(&read.records);
+        assert!(scan.error.is_none() && scan.incomplete.is_none(), "{seed}");
+        assert_eq!(scan.next_offset.unwrap_or(offset), read.next_offset, "{seed}");
+    }
+}
+
+#[test]
+fn no_garbage_is_taken_for_a_batch_nor_ends_in_a_panic() {
+    let mut random = fastrand::Rng::with_seed(7);
+    let good = checked(&[("a", Some("v")), ("b", None)], (1, 0, 0), false).bytes;
+    let mut log = Log::default();
+    for _ in 0..20_000 {
+        let mut bytes = good.clone();
+        for _ in 0..random.usize(1..4) {
+            let at = random.usize(..bytes.len());
+            bytes[at] = random.u8(..);
+        }
+        if random.bool() {
+            bytes.truncate(random.usize(..bytes.len()));
+        } else {
+            // With a right checksum the contents are looked at as well.
+            let crc = crc32c::crc32c(&bytes[21..]);
+            bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        }
+        if let Checked::Sound(batch) = check(Some(&Bytes::from(bytes)), true) {
+            // Its sequence or time may be refused; what is written can be read.
+            _ = log.append(batch, &config(&[]), 0, NOW);
+        }
+    }
+    assert!(log.end_offset() > 0);
+    is_whole(&log, 0);
 }

@@ -82,8 +82,11 @@ fn a_batch_that_contradicts_itself_is_invalid() {
     for (what, bytes) in invalid {
         assert_eq!(produce_bytes(&mut harness, bytes).error_code, code(ErrorCode::INVALID_RECORD), "{what}");
     }
-    let packed = Batch { codec: Compression::Gzip, ..batch(50) };
-    let damaged = altered(&packed, |bytes| *bytes.last_mut().unwrap() ^= 0xff);
+    if any_codec() == Compression::None {
+        return;
+    }
+    let packed = Batch { codec: any_codec(), ..batch(50) };
+    let damaged = altered(&packed, |bytes| bytes[61..65].fill(0xff));
     assert_eq!(produce_bytes(&mut harness, damaged).error_code, code(ErrorCode::UNKNOWN_SERVER_ERROR));
 }
 
@@ -145,14 +148,14 @@ fn with_append_time_the_brokers_clock_goes_for_all_records() {
 
 #[test]
 fn a_topics_compression_goes_before_the_producers() {
-    let mut harness = harness(&[("compression.type", "gzip")]);
-    for codec in [Compression::None, Compression::Gzip] {
+    let mut harness = harness(&[("compression.type", any_codec().name())]);
+    for codec in [Compression::None, any_codec()] {
         assert_eq!(outcome(&mut harness, &Batch { codec, ..batch(20) }).0, 0);
     }
     let (_, batches) = harness.state.batches("t", 0).unwrap();
     for batch in batches {
         batch.verify_crc().unwrap();
-        assert_eq!(batch.compression().unwrap(), Compression::Gzip);
+        assert_eq!(batch.compression().unwrap(), any_codec());
     }
     let data = fetch(&mut harness, fetch_request(0));
     assert_eq!(offsets(&data), (0..40).collect::<Vec<i64>>());
@@ -216,14 +219,20 @@ fn topics_are_known_by_id_from_version_13_on() {
     assert_eq!(response.responses[0].partition_responses[0].error_code, code(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
 }
 
+#[cfg(feature = "zstd")]
 #[test]
-fn zstd_needs_version_7_and_internal_topics_are_not_for_clients() {
+fn zstd_needs_version_7() {
     let mut harness = harness(&[]);
     let zstd = Batch { codec: Compression::Zstd, ..batch(20) };
     for (version, expected) in [(6, ErrorCode::UNSUPPORTED_COMPRESSION_TYPE), (7, ErrorCode::NONE)] {
         let response = harness.call(1, version, produce_request(1, Some(zstd.bytes())));
         assert_eq!(response.responses[0].partition_responses[0].error_code, code(expected));
     }
+}
+
+#[test]
+fn internal_topics_are_not_for_clients() {
+    let mut harness = harness(&[]);
     harness.state.create_topic("__consumer_offsets", 1, 1, BTreeMap::new()).unwrap();
     let mut request = produce_request(1, Some(batch(1).bytes()));
     request.topic_data[0].name = "__consumer_offsets".into();
