@@ -87,7 +87,7 @@
 #[cfg(not(unix))]
 compile_error!("sarameya waits for sockets with poll(2) and runs on Unix only");
 
-mod admin;
+pub mod admin;
 mod backoff;
 pub mod batch;
 mod cluster;
@@ -104,7 +104,7 @@ mod record;
 #[allow(dead_code, unused_imports, reason = "the server's side is for brokers in this process")]
 mod sasl;
 
-pub use admin::{Admin, NewTopic, Results};
+pub use admin::{Admin, NewTopic, Results, TopicPartition};
 pub use cluster::{Client, ClientBuilder};
 pub use config::Properties;
 #[cfg(feature = "tls")]

@@ -1,28 +1,78 @@
 //! Administration: one method per operation, one result per entity.
+//!
+//! [`Admin`] does what Kafka's own tools do. Every operation that Kafka's Java `Admin` or franz-go's `kadm` has is here:
+//!
+//! TABLE
 
+mod acls;
+mod cluster;
+mod configs;
+mod describe_topics;
+mod features;
+mod group_descriptions;
+mod group_offsets;
+mod groups;
+mod log_dirs;
+mod lookup;
+mod quotas;
+mod reassignments;
+mod records;
+mod routing;
+mod scram;
+mod share_groups;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod topics;
+mod transactions;
+mod values;
 
-pub use topics::NewTopic;
+pub use acls::{AclBinding, AclFilter, AclOperation, AclPermission, AclResourceType, PatternType};
+pub use cluster::{
+    ApiRange, BrokerDescription, ClusterDescription, QuorumDescription, QuorumReplica, RaftVoterEndpoint, RequestTarget,
+};
+pub use configs::{
+    AlterConfig, Config, ConfigResource, ConfigResourceType, ConfigSource, ConfigSynonym, ConfigType, DescribeConfigs,
+};
+pub use describe_topics::{PartitionDescription, TopicDescription};
+pub use features::{FeatureMetadata, FeatureUpdate, UpgradeType};
+pub use group_descriptions::{GroupDescription, MemberDescription};
+pub use group_offsets::{CommittedOffset, GroupLag, GroupOffsets, PartitionLag};
+pub use groups::{GroupFilter, GroupListing, GroupState, GroupType, Listed, MemberToRemove};
+pub use log_dirs::{LogDirDescription, ReplicaDescription, ReplicaLogDirs, TopicPartitionReplica};
+pub use quotas::{ClientQuotaChanges, ClientQuotaEntity, ClientQuotaFilter, ClientQuotaMatch};
+pub use reassignments::{ElectionType, PartitionReassignment};
+pub use records::{EpochEnd, ListedOffset, OffsetSpec};
+pub use scram::{ScramCredentialInfo, ScramMechanism};
+pub use share_groups::{ShareGroupOffset, ShareGroupOffsets};
+pub use tokens::{DelegationToken, KafkaPrincipal, NewDelegationToken};
+pub use topics::{CreatedTopic, NewPartitions, NewTopic, TopicListing};
+pub use transactions::{
+    AbortTransaction, FencedProducer, ProducerDescription, TransactionDescription, TransactionFilter,
+    TransactionListing, TransactionState,
+};
+pub use values::{TopicPartition, Uuid};
 
-use crate::cluster::{Client, Core, Snapshot};
-use crate::net::Deadline;
-use crate::protocol::Request;
+use crate::cluster::{Client, Core};
 use crate::{Error, ErrorCode, Result};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long to wait for metadata that may name another controller.
-const NEWER_METADATA: Duration = Duration::from_secs(1);
+/// The results of an operation on several entities: the entity and what became of it, in the order of the call.
+pub type Results<T = (), K = String> = Vec<(K, Result<T>)>;
 
-/// The results of an operation on several entities: the entity's name and what became of it, in the order of the call.
-pub type Results<T = ()> = Vec<(String, Result<T>)>;
-
-/// Creates and deletes topics. Blocking; it has no thread, and borrows the client's connections.
+/// Administers a cluster: topics, configs, groups, offsets, ACLs, quotas, users, transactions. Cheap to clone.
 ///
-/// Every call returns within the client's [request timeout](crate::ClientBuilder::request_timeout), or the one
-/// set by [`timeout`](Self::timeout).
+/// Blocking, with no thread of its own: it borrows the client's connections, and where several brokers have to be asked it
+/// does so side by side, on threads named `kafka-admin` that end with the call.
+///
+/// Every call returns by its [timeout](Self::timeout). Until then it asks again what failed with something that passes:
+/// a controller, coordinator or leader that moved or is not ready, a connection that broke. So a request whose answer was
+/// lost may be sent twice; where that shows, the method says so.
+///
+/// Operations on several entities have one result for each: a partial failure is no failure of the call. The outer
+/// error means that nothing was learned of any entity: no broker could be asked, or none knows the API
+/// ([`Unsupported`](crate::ErrorKind::Unsupported), naming the API and what the broker speaks).
 ///
 /// ```no_run
 /// use sarameya::{Admin, Client, NewTopic};
@@ -38,86 +88,49 @@ pub type Results<T = ()> = Vec<(String, Result<T>)>;
 pub struct Admin {
     client: Client,
     timeout: Duration,
+    include_authorized_operations: bool,
 }
 
 impl Admin {
     /// Operations through this client.
     pub fn new(client: &Client) -> Self {
-        Self { client: client.clone(), timeout: client.core().config().request_timeout }
+        let request_timeout = client.core().config().request_timeout;
+        let timeout = request_timeout.saturating_mul(2);
+        Self { client: client.clone(), timeout, include_authorized_operations: false }
     }
 
-    /// How long a call may take, retries and all. Kafka: `default.api.timeout.ms`. Defaults to the client's request
-    /// timeout.
+    /// How long a call may take, retries and all; each request in it has the client's
+    /// [request timeout](crate::ClientBuilder::request_timeout) at most.
+    ///
+    /// Kafka: `default.api.timeout.ms`. Defaults to twice the client's request timeout, which is 60 s if nothing is set.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
+    /// Whether descriptions of topics, groups and the cluster also say what this client's principal may do with them.
+    /// Brokers know how since 2.3. Defaults to false, since it costs the broker a look at its ACLs.
+    #[must_use]
+    pub fn include_authorized_operations(mut self, include: bool) -> Self {
+        self.include_authorized_operations = include;
+        self
+    }
+
     fn core(&self) -> &Arc<Core> {
         self.client.core()
     }
-
-    /// Sends a request to the controller and takes its answer apart with `judge`, until `judge` has nothing left for
-    /// another try or the deadline has passed. A controller that moved is looked up again.
-    fn on_controller<R: Request, T>(
-        &self,
-        deadline: Deadline,
-        mut request: impl FnMut(i16) -> Result<R>,
-        mut judge: impl FnMut(R::Response) -> Judged<T>,
-    ) -> Result<T> {
-        let core = self.core();
-        let mut backoff = core.config().retry_backoff.clone();
-        loop {
-            let generation = core.snapshot().generation;
-            let answer = self.controller(deadline).and_then(|node| {
-                core.with_node(node, core.interrupt(), deadline, |connection| {
-                    let version = connection.version::<R>()?;
-                    connection.call_version(&request(version)?, version, deadline)
-                })
-            });
-            let error = match answer {
-                Ok(response) => match judge(response) {
-                    Judged::Done(value) => return Ok(value),
-                    Judged::Again(error) => error,
-                },
-                Err(error) => error,
-            };
-            if !error.is_retriable() {
-                return Err(error);
-            }
-            log::debug!("{}: {error}; trying again", R::NAME);
-            let pause = backoff.next(fastrand::f64);
-            if deadline.remaining() <= pause || core.interrupt().wait(pause) {
-                return Err(error);
-            }
-            // The metadata at hand would lead to the same place. If there is no newer one soon, try even so.
-            let newer = |snapshot: &Snapshot| Ok((snapshot.generation > generation).then_some(()));
-            let _ = core.wait_for(deadline.within(NEWER_METADATA), core.interrupt(), "newer metadata", newer);
-        }
-    }
-
-    fn controller(&self, deadline: Deadline) -> Result<i32> {
-        let core = self.core();
-        core.wait_for(deadline, core.interrupt(), "the controller", |snapshot| Ok(snapshot.controller))
-    }
-}
-
-/// What an answer of the controller comes to.
-enum Judged<T> {
-    Done(T),
-    /// Something in it may succeed with another try.
-    Again(Error),
-}
-
-/// Whether the same request may succeed for an entity a moment later, maybe at another controller. Most codes that
-/// Kafka calls retriable are an answer here: a topic to be deleted that is unknown is not waited for. After
-/// REQUEST_TIMED_OUT the controller goes on by itself, and a second try would find its work in the way.
-fn passes(code: ErrorCode) -> bool {
-    matches!(code, ErrorCode::NOT_CONTROLLER | ErrorCode::THROTTLING_QUOTA_EXCEEDED)
 }
 
 /// The error for an entity's code, with the broker's own words if it has any.
 fn entity_error(code: ErrorCode, words: Option<&str>, doing: &str) -> Error {
     Error::from_code(code, words.filter(|words| !words.is_empty()).unwrap_or(doing))
+}
+
+/// What an entity's code and words say.
+fn outcome(code: i16, words: Option<&str>, doing: &str) -> Result<()> {
+    match ErrorCode(code) {
+        ErrorCode::NONE => Ok(()),
+        code => Err(entity_error(code, words, doing)),
+    }
 }

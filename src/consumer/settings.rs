@@ -46,7 +46,7 @@ pub enum IsolationLevel {
 }
 
 impl IsolationLevel {
-    pub(super) fn code(self) -> i8 {
+    pub(crate) fn code(self) -> i8 {
         match self {
             Self::ReadUncommitted => 0,
             Self::ReadCommitted => 1,

@@ -75,7 +75,7 @@ fn group_member(member: &JoinGroupResponseMember, subscription: ConsumerProtocol
     }
 }
 
-fn decode_subscription(bytes: &Bytes) -> Result<ConsumerProtocolSubscription> {
+pub(crate) fn decode_subscription(bytes: &Bytes) -> Result<ConsumerProtocolSubscription> {
     let (mut reader, version) = versioned(bytes, "subscription")?;
     let fields = reader.clone();
     let known = version.min(ConsumerProtocolSubscription::MAX_VERSION);

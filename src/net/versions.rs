@@ -20,7 +20,8 @@ impl ApiVersions {
     /// The version to use for `R`, or an error that names the API and both ranges.
     pub(crate) fn pick<R: Request>(&self) -> Result<i16> {
         let Some(&(lowest, highest)) = self.ranges.get(&R::KEY) else {
-            return Err(Error::new(ErrorKind::Unsupported, format!("the broker does not know the API {}", R::NAME)));
+            let message = format!("the broker does not know the API {}: by those it knows {}", R::NAME, self.release());
+            return Err(Error::new(ErrorKind::Unsupported, message));
         };
         let version = highest.min(R::MAX_VERSION);
         if version < lowest || version < R::MIN_VERSION {
@@ -35,5 +36,65 @@ impl ApiVersions {
             ));
         }
         Ok(version)
+    }
+
+    /// Between which releases of Kafka the broker is, by the APIs it knows.
+    fn release(&self) -> String {
+        let newest = MARKERS.iter().rposition(|(_, key)| self.ranges.contains_key(key));
+        let from = newest.and_then(|at| MARKERS.get(at)).map(|(release, _)| release);
+        let before = newest.map_or(MARKERS.first(), |at| MARKERS.get(at + 1)).map(|(release, _)| release);
+        match (from, before) {
+            (Some(from), Some(before)) => format!("it is Kafka {from} or newer, and older than {before}"),
+            (Some(from), None) => format!("it is Kafka {from} or newer"),
+            (None, _) => "it is older than Kafka 1.0".to_owned(),
+        }
+    }
+}
+
+/// APIs that tell releases of Kafka apart, with ZooKeeper and without: which release they came with.
+const MARKERS: &[(&str, i16)] = &[
+    ("1.0", 37),
+    ("1.1", 42),
+    ("2.2", 43),
+    ("2.3", 44),
+    ("2.4", 47),
+    ("2.6", 48),
+    ("2.7", 57),
+    ("2.8", 60),
+    ("3.0", 66),
+    ("4.1", 90),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::messages::{IncrementalAlterConfigsRequest, ListOffsetsRequest};
+
+    fn speaking(ranges: &[(i16, i16, i16)]) -> ApiVersions {
+        ApiVersions { ranges: ranges.iter().map(|(key, lowest, highest)| (*key, (*lowest, *highest))).collect() }
+    }
+
+    #[test]
+    fn the_error_for_an_unknown_api_names_it_and_the_brokers_release() {
+        for (keys, release) in [
+            (&[0, 1, 37][..], "it is Kafka 1.0 or newer, and older than 1.1"),
+            (&[0, 37, 42, 43], "it is Kafka 2.2 or newer, and older than 2.3"),
+            (&[0, 90], "it is Kafka 4.1 or newer"),
+            (&[0, 1], "it is older than Kafka 1.0"),
+        ] {
+            let ranges: Vec<_> = keys.iter().map(|key| (*key, 0, 1)).collect();
+            let error = speaking(&ranges).pick::<IncrementalAlterConfigsRequest>().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            let text = error.to_string();
+            assert!(text.contains("IncrementalAlterConfigs") && text.ends_with(release), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_error_for_versions_without_overlap_names_both_ranges() {
+        let error = speaking(&[(ListOffsetsRequest::KEY, 99, 101)]).pick::<ListOffsetsRequest>().unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("ListOffsets") && text.contains("99 to 101"), "{text}");
+        assert_eq!(speaking(&[(ListOffsetsRequest::KEY, 0, 5)]).pick::<ListOffsetsRequest>().unwrap(), 5);
     }
 }
