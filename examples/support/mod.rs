@@ -1,6 +1,7 @@
 //! What the example programs have in common: the options that reach a cluster, signals, and lines on standard output.
 #![allow(dead_code, reason = "every program uses a part of it")]
 
+pub(crate) mod admin;
 pub(crate) mod deliveries;
 pub(crate) mod event;
 

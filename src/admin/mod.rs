@@ -1,8 +1,38 @@
 //! Administration: one method per operation, one result per entity.
 //!
-//! [`Admin`] does what Kafka's own tools do. Every operation that Kafka's Java `Admin` or franz-go's `kadm` has is here:
+//! [`Admin`] has every operation of Kafka's Java `Admin` and franz-go's `kadm`, to the broker that it concerns:
 //!
-//! TABLE
+//! | what | methods of [`Admin`] | asked |
+//! |---|---|---|
+//! | topics | `create_topics`, `validate_create_topics`, `delete_topics`, `delete_topics_by_id`, `create_partitions`, `validate_create_partitions` | controller |
+//! | | `list_topics`, `describe_topics`, `describe_all_topics`, `describe_topics_by_id` | any |
+//! | records | `list_offsets`, `list_offsets_isolated`, `delete_records`, `offsets_for_leader_epochs` | leaders |
+//! | configs | `describe_configs`, `describe_configs_as`, `incremental_alter_configs`, `alter_configs` and their `validate_…` | the broker itself, or any |
+//! | | `list_config_resources` | any |
+//! | groups | `list_groups` | all |
+//! | | `describe_groups`, `delete_groups`, `remove_members`, `remove_all_members` | coordinators |
+//! | | `list_group_offsets`, `list_group_offsets_of`, `alter_group_offsets`, `delete_group_offsets` | coordinators |
+//! | | `group_lag` | coordinators, leaders |
+//! | share groups | `describe_share_groups`, `list_share_group_offsets`, `alter_share_group_offsets`, `delete_share_group_offsets` | coordinators |
+//! | replicas | `alter_partition_reassignments`, `list_partition_reassignments`, `elect_leaders` | controller |
+//! | | `describe_log_dirs`, `describe_log_dirs_of`, `describe_all_log_dirs`, `describe_replica_log_dirs`, `alter_replica_log_dirs` | the brokers themselves |
+//! | transactions | `list_transactions` | all |
+//! | | `describe_transactions`, `fence_producers` | coordinators |
+//! | | `describe_producers`, `describe_producers_on`, `abort_transactions` | leaders |
+//! | ACLs | `create_acls`, `describe_acls`, `delete_acls` | any |
+//! | quotas | `describe_client_quotas`, `alter_client_quotas`, `validate_alter_client_quotas` | any |
+//! | users | `describe_user_scram_credentials`, `describe_all_user_scram_credentials` | any |
+//! | tokens | `create_delegation_token`, `renew_delegation_token`, `expire_delegation_token`, `describe_delegation_tokens` | any |
+//! | cluster | `describe_cluster`, `describe_cluster_with_fenced_brokers`, `find_group_coordinators`, `find_transaction_coordinators` | any |
+//! | | `describe_api_versions` | all |
+//! | features | `describe_features`; `update_features`, `validate_update_features` | any; controller |
+//! | quorum | `describe_metadata_quorum`, `add_raft_voter`, `remove_raft_voter`, `unregister_broker` | any |
+//! | anything else | `request` | as you say |
+//!
+//! Java's names that are missing are other words for these: `describeConsumerGroups` and `describeClassicGroups` are
+//! `describe_groups`, `listConsumerGroups` and `listShareGroups` are `list_groups` with a filter, `deleteShareGroups` is
+//! `delete_groups`, `forceTerminateTransaction` is `fence_producers`, `listClientMetricsResources` is
+//! `list_config_resources`. Offsets of streams groups are those of any group.
 
 mod acls;
 mod cluster;

@@ -1,6 +1,6 @@
 //! Admin calls against scripted controllers.
 
-use super::{Admin, NewTopic};
+use crate::admin::{Admin, NewTopic};
 use crate::net::scripted::{Asked, Reply, Scripted};
 use crate::protocol::Request;
 use crate::protocol::messages::create_topics::{CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse};

@@ -1,0 +1,6 @@
+//! Admin calls against scripted brokers.
+
+mod brokers;
+mod groups;
+mod topics;
+mod world;
