@@ -183,7 +183,7 @@ impl Args {
         use AclOperation::{All, Create, Describe, IdempotentWrite, Read, Write};
         let mut rules = Rules::new();
         let mut rule = |resource, operations: &[AclOperation]| {
-            rules.entry(resource).or_insert_with(BTreeSet::new).extend(self.entries(operations));
+            rules.entry(resource).or_default().extend(self.entries(operations));
         };
         for resource in self.resources() {
             let resource_type = resource.resource_type;

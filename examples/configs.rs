@@ -8,7 +8,7 @@ mod support;
 use clap::{ArgGroup, Parser};
 use sarameya::admin::{
     Admin, AlterConfig, ClientQuotaEntity, ClientQuotaFilter, ClientQuotaMatch, Config, ConfigResource,
-    ConfigResourceType, ConfigSource, GroupFilter,
+    ConfigResourceType, ConfigSource, GroupFilter, ScramAlteration, ScramMechanism,
 };
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -242,7 +242,47 @@ fn quota_type(entity_type: &str) -> Outcome<&'static str> {
     })
 }
 
+/// Changes quotas, or passwords of a user.
 fn alter_quotas(admin: &Admin, args: &Args, entity_type: &str) -> Outcome {
+    let added = added(args)?;
+    let (passwords, quotas): (Vec<_>, Vec<_>) = added.into_iter().partition(|(name, _)| is_scram(name));
+    let (no_passwords, no_quotas): (Vec<String>, Vec<String>) =
+        args.delete_config.iter().map(|name| name.trim().to_owned()).partition(|name| is_scram(name));
+    let of_a_user = args.entity_type == ["users"] && args.entity_name.iter().all(|name| !name.is_empty());
+    let name = args.entity_name.first().map_or("", String::as_str);
+    match (passwords.is_empty() && no_passwords.is_empty(), quotas.is_empty() && no_quotas.is_empty()) {
+        (false, false) => return Err("Only one of quota and SCRAM configs can be altered at a time".into()),
+        (false, true) if !of_a_user => return Err("SCRAM passwords are those of one user by name".into()),
+        (false, true) => alter_passwords(admin, name, passwords, &no_passwords)?,
+        (true, _) => change_quotas(admin, args, quotas, no_quotas)?,
+    }
+    completed(entity_type, name);
+    Ok(())
+}
+
+fn is_scram(name: &str) -> bool {
+    name.parse::<ScramMechanism>().is_ok()
+}
+
+fn alter_passwords(admin: &Admin, user: &str, new: Vec<(String, String)>, deleted: &[String]) -> Outcome {
+    let mut alterations = Vec::new();
+    for (mechanism, value) in new {
+        let wrong = || format!("Invalid credential property {mechanism}: expected [iterations=N,password=...]");
+        let (iterations, password) = match value.strip_prefix("iterations=").and_then(|rest| rest.split_once(',')) {
+            Some((iterations, password)) => (iterations.trim().parse().map_err(|_| wrong())?, password.trim_start()),
+            None => (4096, value.as_str()),
+        };
+        let password = password.strip_prefix("password=").ok_or_else(wrong)?;
+        alterations.push(ScramAlteration::upsert(user, mechanism.parse()?, password).iterations(iterations));
+    }
+    for mechanism in deleted {
+        alterations.push(ScramAlteration::delete(user, mechanism.parse()?));
+    }
+    all(admin.alter_user_scram_credentials(&alterations)?)?;
+    Ok(())
+}
+
+fn change_quotas(admin: &Admin, args: &Args, added: Vec<(String, String)>, deleted: Vec<String>) -> Outcome {
     let mut entity = ClientQuotaEntity::default();
     for (entity_type, name) in args.entity_type.iter().zip(&args.entity_name) {
         entity = entity.and(quota_type(entity_type)?, Some(name.clone()).filter(|name| !name.is_empty()));
@@ -252,10 +292,9 @@ fn alter_quotas(admin: &Admin, args: &Args, entity_type: &str) -> Outcome {
             value.parse().map_err(|_| format!("Cannot parse quota configuration value for {key}: {value}"))?;
         Ok((key, Some(number)))
     };
-    let mut changes: BTreeMap<String, Option<f64>> = added(args)?.into_iter().map(number).collect::<Outcome<_>>()?;
-    changes.extend(args.delete_config.iter().map(|key| (key.trim().to_owned(), None)));
+    let mut changes: BTreeMap<String, Option<f64>> = added.into_iter().map(number).collect::<Outcome<_>>()?;
+    changes.extend(deleted.into_iter().map(|key| (key, None)));
     all(admin.alter_client_quotas(&[(entity, changes)])?)?;
-    completed(entity_type, args.entity_name.first().map_or("", String::as_str));
     Ok(())
 }
 

@@ -21,7 +21,7 @@
 //! | | `describe_producers`, `describe_producers_on`, `abort_transactions` | leaders |
 //! | ACLs | `create_acls`, `describe_acls`, `delete_acls` | any |
 //! | quotas | `describe_client_quotas`, `alter_client_quotas`, `validate_alter_client_quotas` | any |
-//! | users | `describe_user_scram_credentials`, `describe_all_user_scram_credentials` | any |
+//! | users | `describe_user_scram_credentials`, `describe_all_user_scram_credentials`; `alter_user_scram_credentials` | any; controller |
 //! | tokens | `create_delegation_token`, `renew_delegation_token`, `expire_delegation_token`, `describe_delegation_tokens` | any |
 //! | cluster | `describe_cluster`, `describe_cluster_with_fenced_brokers`, `find_group_coordinators`, `find_transaction_coordinators` | any |
 //! | | `describe_api_versions` | all |
@@ -73,7 +73,7 @@ pub use log_dirs::{LogDirDescription, ReplicaDescription, ReplicaLogDirs, TopicP
 pub use quotas::{ClientQuotaChanges, ClientQuotaEntity, ClientQuotaFilter, ClientQuotaMatch};
 pub use reassignments::{ElectionType, PartitionReassignment};
 pub use records::{EpochEnd, ListedOffset, OffsetSpec};
-pub use scram::{ScramCredentialInfo, ScramMechanism};
+pub use scram::{ScramAlteration, ScramCredentialInfo, ScramMechanism};
 pub use share_groups::{ShareGroupOffset, ShareGroupOffsets};
 pub use tokens::{DelegationToken, KafkaPrincipal, NewDelegationToken};
 pub use topics::{CreatedTopic, NewPartitions, NewTopic, TopicListing};

@@ -6,6 +6,9 @@
 #[macro_use]
 mod support;
 
+mod admin_frozen;
+mod admin_operations;
+mod admin_tools;
 mod administration;
 mod bad_input;
 mod broker_faults;

@@ -122,7 +122,7 @@ fn a_frozen_broker_costs_its_own_partitions_only_and_no_more_than_the_timeout() 
         _ => offsets(node, asked, |_, _| ErrorCode::NONE),
     });
     with_topic(&world, "t", &[0, 1]);
-    let admin = world.admin.clone().timeout(Duration::from_millis(500));
+    let admin = world.admin.timeout(Duration::from_millis(500));
     let start = Instant::now();
     let found = admin.list_offsets(&latest(&[("t", 0), ("t", 1)])).unwrap();
     assert!(start.elapsed() < LONG / 2, "{:?}", start.elapsed());
