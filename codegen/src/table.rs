@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// APIs that brokers serve but clients never call: share coordinators among themselves (83-87) and the runtime of
-/// Kafka Streams (88, 89).
-const NOT_FOR_CLIENTS: [i16; 7] = [83, 84, 85, 86, 87, 88, 89];
+/// Kafka Streams (88).
+const NOT_FOR_CLIENTS: [i16; 6] = [83, 84, 85, 86, 87, 88];
 
 /// Messages that are not requests or answers: the headers, and what consumers put into group protocol fields.
 const DATA: [&str; 4] =

@@ -14,6 +14,7 @@
 //! | | `list_group_offsets`, `list_group_offsets_of`, `alter_group_offsets`, `delete_group_offsets` | coordinators |
 //! | | `group_lag` | coordinators, leaders |
 //! | share groups | `describe_share_groups`, `list_share_group_offsets`, `alter_share_group_offsets`, `delete_share_group_offsets` | coordinators |
+//! | streams groups | `describe_streams_groups` | coordinators |
 //! | replicas | `alter_partition_reassignments`, `list_partition_reassignments`, `elect_leaders` | controller |
 //! | | `describe_log_dirs`, `describe_log_dirs_of`, `describe_all_log_dirs`, `describe_replica_log_dirs`, `alter_replica_log_dirs` | the brokers themselves |
 //! | transactions | `list_transactions` | all |
@@ -32,7 +33,8 @@
 //! Java's names that are missing are other words for these: `describeConsumerGroups` and `describeClassicGroups` are
 //! `describe_groups`, `listConsumerGroups` and `listShareGroups` are `list_groups` with a filter, `deleteShareGroups` is
 //! `delete_groups`, `forceTerminateTransaction` is `fence_producers`, `listClientMetricsResources` is
-//! `list_config_resources`. Offsets of streams groups are those of any group.
+//! `list_config_resources`. Offsets of streams groups are those of any group. Committed offsets go by topics' names, not
+//! ids. Only what Java's client tells of itself, `metrics` and `clientInstanceId`, has no counterpart.
 
 mod acls;
 mod cluster;
@@ -50,6 +52,7 @@ mod records;
 mod routing;
 mod scram;
 mod share_groups;
+mod streams_groups;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -75,6 +78,10 @@ pub use reassignments::{ElectionType, PartitionReassignment};
 pub use records::{EpochEnd, ListedOffset, OffsetSpec};
 pub use scram::{ScramAlteration, ScramCredentialInfo, ScramMechanism};
 pub use share_groups::{ShareGroupOffset, ShareGroupOffsets};
+pub use streams_groups::{
+    StreamsGroupDescription, StreamsMemberDescription, StreamsSubtopology, StreamsTaskOffset, StreamsTasks,
+    StreamsTopic,
+};
 pub use tokens::{DelegationToken, KafkaPrincipal, NewDelegationToken};
 pub use topics::{CreatedTopic, NewPartitions, NewTopic, TopicListing};
 pub use transactions::{

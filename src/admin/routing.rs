@@ -314,7 +314,7 @@ impl<V, K: Entity> Outcomes<V, K> {
         let answers = match answer {
             Ok(answers) => answers,
             Err(error) => {
-                self.nothing_but = Some(error.clone());
+                self.nothing_learned(error.clone());
                 return self.take_errors(asked.iter().map(|entity| (entity.clone(), error.clone())), believe);
             }
         };
@@ -346,8 +346,16 @@ impl<V, K: Entity> Outcomes<V, K> {
     /// Nobody could be asked.
     fn fail_all(&mut self, error: Error, believe: impl Fn(&Error) -> bool) {
         let all: Vec<_> = self.pending.iter().map(|entity| (entity.clone(), error.clone())).collect();
-        self.nothing_but = Some(error);
+        self.nothing_learned(error);
         self.take_errors(all, believe);
+    }
+
+    /// A broker's word says more than a connection that broke afterwards.
+    fn nothing_learned(&mut self, error: Error) {
+        let told = self.nothing_but.as_ref().is_some_and(|known| known.code().is_some());
+        if !told || error.code().is_some() {
+            self.nothing_but = Some(error);
+        }
     }
 
     fn take_errors(&mut self, errors: impl IntoIterator<Item = (K, Error)>, believe: impl Fn(&Error) -> bool) {
@@ -363,7 +371,6 @@ impl<V, K: Entity> Outcomes<V, K> {
         if believed {
             return self.settle(entity, Err(error));
         }
-        // A broker's word about it says more than a connection that broke afterwards.
         let told = self.known.get(&entity).is_some_and(|known| known.as_ref().is_err_and(|e| e.code().is_some()));
         if !told || error.code().is_some() {
             self.known.insert(entity, Err(error));

@@ -310,7 +310,13 @@ impl Core {
             let left = deadline.remaining();
             let share = if nodes.peek().is_some() { deadline.within(left / 2) } else { deadline };
             match self.with_node(peer.node_id, interrupt, share, |connection| exchange(connection, share)) {
-                Err(error) if matches!(error.kind(), ErrorKind::Network | ErrorKind::Timeout) => last = Some(error),
+                Err(error) if matches!(error.kind(), ErrorKind::Network | ErrorKind::Timeout) => {
+                    // One that hangs is asked last the next time.
+                    if error.kind() == ErrorKind::Timeout && error.code().is_none() {
+                        self.brokers.attempt_failed(&peer, &error, Instant::now());
+                    }
+                    last = Some(error);
+                }
                 outcome => return outcome,
             }
             if deadline.has_passed() || interrupt.is_triggered() {

@@ -310,6 +310,7 @@ fn admin_kafka_4_3_0_share_groups_and_absent_ones() {
         Err(error) => panic!("{error}"),
     }
     let absent = unique("absent");
+    assert_eq!(code(one(admin.describe_streams_groups(&[&absent]))), ErrorCode::GROUP_ID_NOT_FOUND);
     assert_eq!(code(one(admin.describe_groups(&[&absent]))), ErrorCode::GROUP_ID_NOT_FOUND);
     assert_eq!(code(one(admin.delete_groups(&[&absent]))), ErrorCode::GROUP_ID_NOT_FOUND);
     assert!(one(admin.list_group_offsets(&[&absent])).expect("an answer").is_empty());

@@ -4,6 +4,7 @@ use super::world::{LONG, World, world};
 use crate::admin::{AlterConfig, ConfigResource, OffsetSpec, TopicPartition};
 use crate::net::scripted::{Asked, Reply};
 use crate::protocol::Request;
+use crate::protocol::messages::describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
 use crate::protocol::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResponse, DescribeConfigsResult,
 };
@@ -132,6 +133,20 @@ fn a_frozen_broker_costs_its_own_partitions_only_and_no_more_than_the_timeout() 
 
     let error = admin.list_offsets(&latest(&[("t", 1)])).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "nothing was learned");
+}
+
+#[test]
+fn a_broker_that_hangs_is_asked_last_the_next_time() {
+    let world = world(2, &[(DescribeClusterRequest::KEY, 0, 1)], |node, asked| match node {
+        1 => Reply::Silence,
+        _ => asked.reply::<DescribeClusterRequest>(&DescribeClusterResponse::default()),
+    });
+    let admin = world.admin.timeout(Duration::from_millis(600));
+    // Until it has been asked once, which of the two comes first is a matter of chance.
+    for _ in 0..30 {
+        admin.describe_cluster().unwrap();
+    }
+    assert_eq!(world.brokers[1].count(DescribeClusterRequest::KEY), 1);
 }
 
 #[test]

@@ -73,6 +73,7 @@ pub mod share_acknowledge;
 pub mod share_fetch;
 pub mod share_group_describe;
 pub mod share_group_heartbeat;
+pub mod streams_group_describe;
 pub mod sync_group;
 pub mod txn_offset_commit;
 pub mod unregister_broker;
@@ -148,6 +149,7 @@ pub use share_acknowledge::{ShareAcknowledgeRequest, ShareAcknowledgeResponse};
 pub use share_fetch::{ShareFetchRequest, ShareFetchResponse};
 pub use share_group_describe::{ShareGroupDescribeRequest, ShareGroupDescribeResponse};
 pub use share_group_heartbeat::{ShareGroupHeartbeatRequest, ShareGroupHeartbeatResponse};
+pub use streams_group_describe::{StreamsGroupDescribeRequest, StreamsGroupDescribeResponse};
 pub use sync_group::{SyncGroupRequest, SyncGroupResponse};
 pub use txn_offset_commit::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
 pub use unregister_broker::{UnregisterBrokerRequest, UnregisterBrokerResponse};
@@ -450,7 +452,7 @@ impl ApiKey {
 }
 
 /// Every API that has messages here, in the order of the keys.
-pub(super) static APIS: [Api; 70] = [
+pub(super) static APIS: [Api; 71] = [
     Api::of::<ProduceRequest>(),
     Api::of::<FetchRequest>(),
     Api::of::<ListOffsetsRequest>(),
@@ -518,6 +520,7 @@ pub(super) static APIS: [Api; 70] = [
     Api::of::<ShareAcknowledgeRequest>(),
     Api::of::<AddRaftVoterRequest>(),
     Api::of::<RemoveRaftVoterRequest>(),
+    Api::of::<StreamsGroupDescribeRequest>(),
     Api::of::<DescribeShareGroupOffsetsRequest>(),
     Api::of::<AlterShareGroupOffsetsRequest>(),
     Api::of::<DeleteShareGroupOffsetsRequest>(),
