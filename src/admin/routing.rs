@@ -339,7 +339,7 @@ impl<V, K: Entity> Outcomes<V, K> {
 
     /// Takes errors about single entities that were found before a broker was asked.
     fn take_failed(&mut self, failed: Vec<(K, Error)>, believe: impl Fn(&Error) -> bool) {
-        self.learned |= !failed.is_empty();
+        self.learned |= failed.iter().any(|(_, error)| believe(error));
         self.take_errors(failed, believe);
     }
 

@@ -106,8 +106,8 @@ impl ScramAlteration {
 
 impl Admin {
     /// Gives users passwords and takes them away. RPC AlterUserScramCredentials to the controller, brokers from 2.7 on.
-    /// There is one result for each user: all changes of a user are made, or none. RESOURCE_NOT_FOUND for a deletion may
-    /// mean that an earlier try of this very call did it.
+    /// There is one result for each user; brokers refuse more than one change of a user in a call (DUPLICATE_RESOURCE).
+    /// RESOURCE_NOT_FOUND for a deletion may mean that an earlier try of this very call did it.
     ///
     /// The password is hashed here and does not leave this process. Hashing takes some milliseconds for each.
     ///

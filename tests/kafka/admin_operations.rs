@@ -87,8 +87,9 @@ fn admin_kafka_4_3_0_replicas_move_and_leaders_are_elected() {
     wait_until("the replicas have moved", LIMIT, || {
         admin.list_partition_reassignments(Some(std::slice::from_ref(&partition))).is_ok_and(|moving| moving.is_empty())
     });
-    let moved = one(admin.describe_topics(&[&name])).expect("described");
-    assert_eq!(moved.partitions[0].replicas, [3, 1]);
+    wait_until("all brokers know the new replicas", LIMIT, || {
+        one(admin.describe_topics(&[&name])).expect("described").partitions[0].replicas == [3, 1]
+    });
     let elected = one(admin.elect_leaders(ElectionType::Preferred, Some(std::slice::from_ref(&partition))));
     match elected {
         Ok(()) => {}
@@ -178,7 +179,9 @@ fn admin_kafka_4_3_0_users_quotas_tokens_and_other_resources() {
         let infos = one(admin.describe_user_scram_credentials(&[&user]));
         infos.is_ok_and(|infos| infos[0].mechanism == ScramMechanism::Sha512 && infos[0].iterations == 8192)
     });
-    assert!(admin.describe_all_user_scram_credentials().expect("users").iter().any(|(name, _)| *name == user));
+    wait_until("the user is among all", LIMIT, || {
+        admin.describe_all_user_scram_credentials().expect("users").iter().any(|(name, _)| *name == user)
+    });
     one(admin.alter_user_scram_credentials(&[ScramAlteration::delete(&user, ScramMechanism::Sha512)])).expect("gone");
     let again = admin.alter_user_scram_credentials(&[ScramAlteration::delete(&user, ScramMechanism::Sha512)]);
     assert_eq!(code(one(again)), ErrorCode::RESOURCE_NOT_FOUND);

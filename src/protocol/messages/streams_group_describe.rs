@@ -57,6 +57,10 @@ impl Response for StreamsGroupDescribeResponse {
         self.throttle_time_ms
     }
 
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
+
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("StreamsGroupDescribeResponse", version, 0, 0)?;
         w.i32(self.throttle_time_ms);
