@@ -4,6 +4,7 @@ use super::Cluster;
 use super::state::{Committed, Coordinated, Group, Member};
 use crate::protocol::Reader;
 use crate::protocol::messages::consumer_protocol_assignment::ConsumerProtocolAssignment;
+use crate::{Error, Result};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -63,6 +64,22 @@ impl Cluster {
             Some(Group::Classic(group)) => group.members.values().map(view).collect(),
             None => Vec::new(),
         })
+    }
+
+    /// Moves the coordinator of a group to a running broker, with all groups whose offsets are in the same partition of
+    /// `__consumer_offsets`; the topic is made if it is not there. JoinGroups and SyncGroups that wait at the old
+    /// coordinator are answered NOT_COORDINATOR.
+    ///
+    /// # Errors
+    /// BROKER_NOT_AVAILABLE if the broker does not run.
+    pub fn move_coordinator(&self, group: &str, broker: i32) -> Result<()> {
+        let kind = Coordinated::Group;
+        let moved = self.core.with_state(|state, _| {
+            let _ = state.make_coordinators_topic(kind);
+            let partition = state.coordinators_partition(kind, group).unwrap_or_default();
+            state.move_leader(kind.topic(), partition, broker)
+        });
+        moved.map_err(|refusal| Error::from_code(refusal.code, format!("the coordinator of {group} was not moved")))
     }
 
     /// The broker that coordinates a group; `None` if there is none at the moment, or nobody has asked for it yet.

@@ -117,3 +117,24 @@ fn g1_a_stopped_coordinator_is_followed_by_another_without_a_rebalance() {
     member.stop().unwrap();
     producer.close(LIMIT).unwrap();
 }
+
+#[test]
+fn g2_a_coordinator_that_moves_is_followed_without_a_rebalance() {
+    let cluster = Cluster::start(2).unwrap();
+    cluster.create_topic("t", 1).unwrap();
+    let (client, id) = (client(&cluster), unique("followed"));
+    cluster.move_coordinator(&id, 2).unwrap();
+    assert!(cluster.move_coordinator(&id, 3).is_err());
+    let producer = sync_producer(&client, |builder| builder);
+    let member = Member::start(group(&client, &id), &["t"]);
+    wait_until("it has the partition", || member.seen.claims() == partitions("t", [0]));
+    let generations = member.seen.generations();
+    for (broker, sent) in [(1, 1), (2, 2), (1, 3)] {
+        cluster.move_coordinator(&id, broker).unwrap();
+        assert_eq!(cluster.coordinator(&id), Some(broker));
+        send_all(&producer, "t", 0, &["a"]);
+        wait_until("it commits there", || committed(&cluster, &id, "t", 1) == [sent]);
+    }
+    assert_eq!(member.seen.generations(), generations);
+    member.stop().unwrap();
+}

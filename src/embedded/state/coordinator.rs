@@ -92,7 +92,7 @@ impl State {
     }
 
     /// Makes the internal topic if it is not there; then, as in Kafka, the asker has to come again.
-    pub(super) fn make_coordinators_topic(&mut self, kind: Coordinated) -> Result<(), ErrorCode> {
+    pub(in crate::embedded) fn make_coordinators_topic(&mut self, kind: Coordinated) -> Result<(), ErrorCode> {
         if self.topics.get(kind.topic()).is_some() {
             return Ok(());
         }

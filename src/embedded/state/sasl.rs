@@ -85,7 +85,9 @@ impl Security {
                 None => self.users.set_password(user, password.clone()),
                 Some(mechanism) => {
                     let mut salt = vec![0; SALT_BYTES];
-                    getrandom::fill(&mut salt).map_err(|error| Error::io(error.into(), "asking for randomness"))?;
+                    getrandom::fill(&mut salt).map_err(|error| {
+                        Error::io(std::io::Error::other(error.to_string()), "asking for randomness")
+                    })?;
                     let credential = ScramCredential::from_password(mechanism, password.expose(), salt, MIN_ITERATIONS);
                     self.users.set_scram(user, mechanism, credential);
                 }
