@@ -400,11 +400,17 @@ fn all_failed(failures: Vec<(String, Error)>) -> Error {
     }
     let message = format!("no broker could be asked ({})", list.join("; "));
     let Some((_, last)) = failures.last() else { return Error::new(ErrorKind::Network, message) };
-    let all_alike = failures.iter().all(|(_, error)| (error.kind(), error.code()) == (last.kind(), last.code()));
+    let same =
+        |error: &Error| (error.kind(), error.code(), error.setting()) == (last.kind(), last.code(), last.setting());
+    let all_alike = failures.iter().all(|(_, error)| same(error));
     let error = match last.code() {
         _ if !all_alike => Error::new(ErrorKind::Network, message),
         Some(code) => Error::from_code(code, message),
         None => Error::new(last.kind(), message),
+    };
+    let error = match last.setting() {
+        Some(setting) if all_alike => error.with_setting(setting),
+        _ => error,
     };
     error.with_source(last.clone())
 }

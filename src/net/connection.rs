@@ -90,6 +90,8 @@ pub(crate) struct Connection {
     outbox: Vec<u8>,
     throttled_until: Option<Instant>,
     last_used: Instant,
+    /// It has answered more than which versions it speaks.
+    served: bool,
     broken: bool,
 }
 
@@ -144,6 +146,7 @@ impl Connection {
             outbox: Vec::new(),
             throttled_until: None,
             last_used: Instant::now(),
+            served: false,
             broken: false,
         })
     }
@@ -367,13 +370,14 @@ impl Connection {
                     return Err(self.broke(Error::protocol("no answer is outstanding")));
                 };
                 let read = self.read_answer(&expected, deadline);
-                (expected, read.map_err(|error| self.broke(error))?)
+                (expected, read.map_err(|error| self.broke(self.first_request_hint(error)))?)
             }
         };
         if expected.api_key != api_key {
             return Err(self.broke(Error::protocol(format!("the next answer is one to {}", expected.api_name))));
         }
         self.last_used = Instant::now();
+        self.served |= expected.api_key != ApiVersionsRequest::KEY;
         Ok(Body { reader, version: expected.version, api_name: expected.api_name })
     }
 
@@ -505,6 +509,16 @@ impl Connection {
     /// A secret was written, and its copy must not stay in memory.
     pub(super) fn wipe_outbox(&mut self) {
         self.outbox.zeroize();
+    }
+
+    /// A listener that wants SASL answers ApiVersions and closes at anything else.
+    fn first_request_hint(&self, error: Error) -> Error {
+        let negotiated = !self.versions.is_empty();
+        if self.served || self.sasl.is_some() || !negotiated || error.kind() != ErrorKind::Network {
+            return error;
+        }
+        let message = "the broker closed the connection at the first request: does this listener want SASL?";
+        Error::new(ErrorKind::Network, message).with_setting("security.protocol").with_source(error)
     }
 
     fn check(&self) -> Result<()> {

@@ -17,6 +17,11 @@ impl ApiVersions {
         Self { ranges }
     }
 
+    /// Whether the broker has not said anything yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
     /// The version to use for `R`, or an error that names the API and both ranges.
     pub(crate) fn pick<R: Request>(&self) -> Result<i16> {
         let Some(&(lowest, highest)) = self.ranges.get(&R::KEY) else {

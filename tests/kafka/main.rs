@@ -23,4 +23,6 @@ mod membership;
 mod offset_faults;
 mod producing;
 mod programs;
+mod security_sasl;
+mod security_tls;
 mod versions;

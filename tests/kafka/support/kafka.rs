@@ -10,7 +10,7 @@ use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::process::Process;
-use super::properties::{self, Ports};
+use super::properties::{self, Listener, Ports};
 use super::proxy::Proxy;
 use super::tools::{self, Tools};
 use super::{fetch, lock, ports, say, target_kafka, unique, wait_until, wire};
@@ -39,6 +39,7 @@ pub(crate) struct ClusterOptions {
     version: Version,
     nodes: usize,
     settings: Vec<(String, String)>,
+    listeners: Vec<Listener>,
     proxied: bool,
 }
 
@@ -47,6 +48,8 @@ pub(crate) struct Cluster {
     version: Version,
     directory: PathBuf,
     ports: Vec<Ports>,
+    /// Those of each node beside the usual ones.
+    listeners: Vec<Vec<(Listener, u16)>>,
     zookeeper: Option<(u16, Mutex<Process>)>,
     nodes: Vec<Mutex<Node>>,
     proxies: Vec<Proxy>,
@@ -89,7 +92,7 @@ impl fmt::Display for Version {
 impl ClusterOptions {
     /// One node with the tests' usual settings.
     pub(crate) fn new(version: Version) -> Self {
-        Self { version, nodes: 1, settings: Vec::new(), proxied: false }
+        Self { version, nodes: 1, settings: Vec::new(), listeners: Vec::new(), proxied: false }
     }
 
     /// From three nodes on, topics have three replicas and `min.insync.replicas` is 2.
@@ -101,6 +104,13 @@ impl ClusterOptions {
     /// Adds a server property or overrides one; `{node}` in the value stands for the node's id.
     pub(crate) fn set(mut self, key: &str, value: &str) -> Self {
         self.settings.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Adds a listener with this name (in capitals) and security protocol, which advertises `host` as its own.
+    pub(crate) fn listener(mut self, name: &str, protocol: &str, host: &str) -> Self {
+        let [name, protocol, host] = [name, protocol, host].map(str::to_owned);
+        self.listeners.push(Listener { name, protocol, host });
         self
     }
 
@@ -149,6 +159,12 @@ impl Cluster {
         } else {
             self.proxies.iter().map(Proxy::address).collect()
         }
+    }
+
+    /// The port of the first node's listener of this name.
+    pub(crate) fn port(&self, listener: &str) -> u16 {
+        let found = self.listeners[0].iter().find(|(own, _)| own.name == listener);
+        found.unwrap_or_else(|| panic!("no listener {listener}")).1
     }
 
     /// As [`Cluster::bootstrap`], past the proxies.
@@ -350,9 +366,14 @@ impl Cluster {
                 behind_proxy: options.proxied.then_some((four[2], four[3])),
             })
             .collect();
+        let per_node = options.listeners.len();
+        let extra = ports::free(per_node * options.nodes);
+        let named = |index: usize| options.listeners.iter().cloned().zip(extra[index * per_node..].iter().copied());
+        let listeners = (0..options.nodes).map(|index| named(index).collect()).collect();
         let through = all_ports.iter().filter_map(|ports| ports.behind_proxy);
         let proxies = through.map(|(target, address)| Proxy::at(loopback(address), loopback(target))).collect();
-        let mut cluster = Self { version, directory, ports: all_ports, zookeeper: None, nodes: Vec::new(), proxies };
+        let mut cluster =
+            Self { version, directory, ports: all_ports, listeners, zookeeper: None, nodes: Vec::new(), proxies };
         if version.needs_zookeeper() {
             cluster.start_zookeeper()?;
         }
@@ -390,7 +411,15 @@ impl Cluster {
         for index in 0..self.ports.len() {
             let node = index + 1;
             fs::create_dir_all(self.data_dir(node)).expect("create a node's folder");
-            let text = properties::server(self.version, index, &self.ports, zookeeper, &self.data_dir(node), settings);
+            let text = properties::server(
+                self.version,
+                index,
+                &self.ports,
+                zookeeper,
+                &self.data_dir(node),
+                &self.listeners[index],
+                settings,
+            );
             fs::write(self.configuration(node), text).expect("configure a node");
             if zookeeper.is_none() {
                 let configuration = self.configuration(node).display().to_string();

@@ -6,11 +6,13 @@
 pub(crate) mod examples;
 pub(crate) mod fetch;
 pub(crate) mod kafka;
+pub(crate) mod pki;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod properties;
 pub(crate) mod proxy;
 pub(crate) mod scripted;
+pub(crate) mod secured;
 pub(crate) mod tools;
 pub(crate) mod wire;
 

@@ -18,6 +18,17 @@ pub(crate) struct Ports {
     pub(crate) behind_proxy: Option<(u16, u16)>,
 }
 
+/// A listener beside the usual ones, on every node.
+#[derive(Clone, Debug)]
+pub(crate) struct Listener {
+    /// Kafka's name of it, in capitals; settings of it alone begin with `listener.name.` and the name in small letters.
+    pub(crate) name: String,
+    /// One of Kafka's security protocols.
+    pub(crate) protocol: String,
+    /// The host that it advertises.
+    pub(crate) host: String,
+}
+
 /// The `server.properties` of node `ports[index]`, with id `index + 1`. `zookeeper` is its port, if there is one.
 pub(crate) fn server(
     version: Version,
@@ -25,16 +36,22 @@ pub(crate) fn server(
     ports: &[Ports],
     zookeeper: Option<u16>,
     data: &Path,
+    extra: &[(Listener, u16)],
     settings: &[(String, String)],
 ) -> String {
     let (id, own) = (index + 1, ports[index]);
     let mut listeners = vec![format!("PLAINTEXT://127.0.0.1:{}", own.direct)];
     let mut advertised = listeners.clone();
-    let mut protocols = vec!["PLAINTEXT:PLAINTEXT"];
+    let mut protocols = vec!["PLAINTEXT:PLAINTEXT".to_owned()];
+    for (Listener { name, protocol, host }, port) in extra {
+        listeners.push(format!("{name}://127.0.0.1:{port}"));
+        advertised.push(format!("{name}://{host}:{port}"));
+        protocols.push(format!("{name}:{protocol}"));
+    }
     if let Some((listens, says)) = own.behind_proxy {
         listeners.push(format!("EXT://127.0.0.1:{listens}"));
         advertised.push(format!("EXT://127.0.0.1:{says}"));
-        protocols.push("EXT:PLAINTEXT");
+        protocols.push("EXT:PLAINTEXT".to_owned());
     }
     let mut lines = Vec::new();
     match zookeeper {
@@ -45,7 +62,7 @@ pub(crate) fn server(
         ]),
         None => {
             listeners.push(format!("CONTROLLER://127.0.0.1:{}", own.controller));
-            protocols.push("CONTROLLER:PLAINTEXT");
+            protocols.push("CONTROLLER:PLAINTEXT".to_owned());
             lines.extend(kraft(id, ports));
         }
     }
