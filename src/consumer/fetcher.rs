@@ -389,7 +389,8 @@ impl Fetcher {
     fn answer_too_large(&mut self, error: Error) -> Result<()> {
         let asked = self.cursors.iter().filter(|cursor| cursor.asked.is_some()).count();
         if asked == 1 {
-            for cursor in self.cursors.extract_if(.., |cursor| cursor.asked.is_some()) {
+            // Twice is no accident: a length that was damaged on its way does not come again.
+            for cursor in self.cursors.extract_if(.., |cursor| cursor.asked.is_some() && cursor.suspect) {
                 cursor.stop(error.clone());
             }
         }

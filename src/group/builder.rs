@@ -59,7 +59,9 @@ impl ConsumerGroupBuilder {
         }
     }
 
-    /// Where to start in a partition for which the group has committed nothing.
+    /// Where to start in a partition for which the group has committed nothing. One that is made while this member
+    /// consumes, by a new topic or by more partitions of an old one, is read from its first record even if this is
+    /// [`Latest`](StartOffset::Latest): nothing in it is older than the group's beginning.
     ///
     /// Kafka: `auto.offset.reset` sets this and [`offset_reset`](Self::offset_reset). Defaults to latest.
     pub fn start(mut self, start: StartOffset) -> Self {

@@ -21,7 +21,7 @@ use crossbeam_channel::Receiver;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How much later than planned the driver's end may come before its waits are cut off.
@@ -42,6 +42,8 @@ pub(super) struct Runner<'a> {
     failure: Mutex<Option<(Error, Instant)>>,
     in_use: Vec<TopicUse>,
     refreshed: Receiver<()>,
+    /// How many partitions the topics had when the first session began; later ones are read from their first record.
+    first_seen: OnceLock<BTreeMap<String, i32>>,
 }
 
 impl<'a> Runner<'a> {
@@ -67,6 +69,7 @@ impl<'a> Runner<'a> {
             errors,
             consumer,
             failure: Mutex::new(None),
+            first_seen: OnceLock::new(),
         }
     }
 
@@ -197,6 +200,8 @@ impl<'a> Runner<'a> {
 
     /// Serves one session from its start to its last commit.
     fn serve(&self, session: &ConsumerGroupSession, assignor: &str, watched: Option<BTreeMap<String, i32>>) {
+        // To be known before the topics grow.
+        self.first_seen();
         log::info!("group {:?}: member {:?} claims {:?}", self.config.group_id, session.member_id(), session.claims());
         if let Some(assignor) = self.assignor(assignor) {
             let told =
@@ -395,6 +400,10 @@ impl<'a> Runner<'a> {
                 let start = Start::Offset { offset: *offset, leader_epoch: *leader_epoch };
                 (start, StartOffset::Offset(*offset), *offset)
             }
+            // All that is in it was written since the group began to read.
+            (None, Some(StartOffset::Latest)) if self.is_younger(&topic, partition) => {
+                (StartOffset::Earliest.into(), StartOffset::Earliest, 0)
+            }
             (None, Some(policy)) => (policy.into(), policy, 0),
             (None, None) => {
                 let message =
@@ -405,6 +414,20 @@ impl<'a> Runner<'a> {
         };
         session.tracker().start_claim(&topic, partition, from, committed);
         Ok((StartPartition { topic: Arc::from(topic), partition, start }, initial))
+    }
+
+    /// How many partitions the topics had when this was first called; 0 for those that were not there.
+    fn first_seen(&self) -> &BTreeMap<String, i32> {
+        self.first_seen.get_or_init(|| {
+            let snapshot = self.core.snapshot();
+            let count = |topic: &String| snapshot.partition_count(topic).and_then(|count| i32::try_from(count).ok());
+            self.topics.iter().map(|topic| (topic.clone(), count(topic).unwrap_or(0))).collect()
+        })
+    }
+
+    /// Whether the partition was made after this member's first session had begun.
+    fn is_younger(&self, topic: &str, partition: i32) -> bool {
+        self.first_seen().get(topic).is_some_and(|count| partition >= *count)
     }
 
     fn fetch_offsets(&self, claims: &Assignment) -> Result<super::offset_fetch::FetchedOffsets> {

@@ -268,8 +268,10 @@ fn b8_a_broker_that_comes_back_on_another_port_is_found() {
     let port: i32 = other.bootstrap_servers().rsplit(':').next().unwrap().parse().unwrap();
     cluster
         .rewrite::<MetadataRequest>(move |response| response.brokers.iter_mut().for_each(|broker| broker.port = port));
+    // The metadata is read anew, and then the old place is gone.
     cluster.fail_next(ApiKey::PRODUCE, ErrorCode::NOT_LEADER_OR_FOLLOWER);
     send_all(&producer, "t", 0, &["b"]);
+    cluster.drop_connections(1);
     wait_until("a record arrives at the new address", || {
         send_all(&producer, "t", 0, &["c"]);
         other.log_end_offset("t", 0).unwrap() > 0
