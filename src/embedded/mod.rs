@@ -24,6 +24,7 @@
 //! requests. `server` accepts connections, `connection` serves one; `wire` moves its bytes and `link` is how the core
 //! reaches it. `faults/` keeps what is to go wrong and what was seen.
 
+#[allow(clippy::test_attr_in_doctest, reason = "they are tests to be copied; each is also called, so that it runs")]
 pub mod testing {
     #![doc = include_str!("testing.md")]
 }
