@@ -271,8 +271,8 @@ fn b8_a_broker_that_comes_back_on_another_port_is_found() {
     // The metadata is read anew, and then the old place is gone.
     cluster.fail_next(ApiKey::PRODUCE, ErrorCode::NOT_LEADER_OR_FOLLOWER);
     send_all(&producer, "t", 0, &["b"]);
-    cluster.drop_connections(1);
     wait_until("a record arrives at the new address", || {
+        cluster.drop_connections(1);
         send_all(&producer, "t", 0, &["c"]);
         other.log_end_offset("t", 0).unwrap() > 0
     });

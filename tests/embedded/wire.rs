@@ -44,6 +44,8 @@ fn w1_to_w9_damaged_answers_to_fetch_skip_and_repeat_nothing() {
     let mut reader = reader(&hasty_client(&cluster), "t", 0);
     for (n, garble) in GARBLES.into_iter().cycle().take(21).enumerate() {
         cluster.garble_next(ApiKey::FETCH, garble);
+        // What is planned goes for the next request, not for the one that waits for data already.
+        cluster.wait_for_requests(ApiKey::FETCH, cluster.requests(ApiKey::FETCH).len() + 1, LIMIT).unwrap();
         send_all(&producer, "t", 0, &[&n.to_string()]);
         // An answer over the limit is told, as it may stay so; no error ends the partition.
         let record = loop {
