@@ -5,6 +5,7 @@
 //! - [`SyncProducer`] sends a record and waits for its offset; [`Producer`] sends without waiting and is the faster one.
 //! - [`ConsumerGroup`] hands the records of its share of the partitions to a handler, one thread per partition.
 //! - [`PartitionConsumer`] reads one partition without a group.
+//! - [`Admin`] administers the cluster: topics, configs, groups and their lag, offsets, ACLs, users, transactions.
 //!
 //! ```no_run
 //! use sarameya::{Client, ConsumerGroup, ConsumerGroupClaim, ConsumerGroupSession, ProducerRecord, SyncProducer};
