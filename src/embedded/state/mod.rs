@@ -6,6 +6,7 @@
 mod api_versions;
 mod brokers;
 mod configs;
+mod consumer_group;
 mod coordinator;
 mod create_topics;
 mod delete_records;

@@ -20,6 +20,11 @@ pub(in crate::embedded) struct Settings {
 const DEFAULTS: &[(&str, &str)] = &[
     // Not of Kafka: what the logs of all partitions may take together.
     (super::retention::LOG_MEMORY, "1073741824"),
+    // Kafka waits a second between assignments, and members 5 seconds between heartbeats.
+    ("group.consumer.assignment.interval.ms", "0"),
+    ("group.consumer.heartbeat.interval.ms", "1000"),
+    // Only groups without members change their protocol.
+    ("group.consumer.migration.policy", "disabled"),
     // Kafka waits 3 seconds, which is for clusters of machines and not for tests.
     ("group.initial.rebalance.delay.ms", "0"),
 ];

@@ -1,0 +1,67 @@
+//! A member of a consumer group, as the coordinator sees it.
+
+use super::super::Time;
+use super::{Held, LEFT_FOR_NOW};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Where a member is on its way to the target assignment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum MemberState {
+    /// It has all that it is to have.
+    #[default]
+    Stable,
+    /// It was told to give partitions up and has not said yet that it did. It stays in its epoch until then.
+    UnrevokedPartitions,
+    /// It has given up what it had to, and waits for partitions that others still have.
+    UnreleasedPartitions,
+}
+
+/// A member. Its lists of partitions are the coordinator's view: what it was told, not what it says it has.
+#[derive(Debug, Clone, Default)]
+pub(in crate::embedded::state) struct Member {
+    pub(super) id: String,
+    pub(super) instance_id: Option<String>,
+    pub(super) rack_id: Option<String>,
+    pub(super) client_id: String,
+    pub(super) client_host: String,
+    pub(super) rebalance_timeout: Duration,
+    pub(super) topics: BTreeSet<String>,
+    /// Topics by regular expression, beside those by name.
+    pub(super) regex: Option<String>,
+    pub(super) assignor: Option<String>,
+    pub(super) epoch: i32,
+    /// The epoch before: a heartbeat with it is accepted, since the answer with the new one may have been lost.
+    pub(super) previous_epoch: i32,
+    pub(super) state: MemberState,
+    pub(super) assigned: Held,
+    pub(super) pending_revocation: Held,
+    /// When it is removed if nothing is heard from it.
+    pub(super) session_deadline: Time,
+    /// When it is removed if it has not given up what it has to; `None` if there is nothing to give up.
+    pub(super) revocation_deadline: Option<Time>,
+    /// The earliest reminder that is set.
+    pub(super) armed: Option<Time>,
+}
+
+impl Member {
+    /// Whether it has all that it is to have by the target assignment of this epoch.
+    pub(super) fn is_reconciled_to(&self, epoch: i32) -> bool {
+        self.state == MemberState::Stable && self.epoch == epoch
+    }
+
+    /// Whether it is a static member that said it would be back within the session timeout.
+    pub(super) fn has_left_for_now(&self) -> bool {
+        self.epoch == LEFT_FOR_NOW
+    }
+
+    pub(super) fn move_to_epoch(&mut self, epoch: i32) {
+        self.previous_epoch = self.epoch;
+        self.epoch = epoch;
+    }
+
+    /// When the first of its deadlines is due.
+    pub(super) fn deadline(&self) -> Time {
+        self.revocation_deadline.map_or(self.session_deadline, |at| at.min(self.session_deadline))
+    }
+}
