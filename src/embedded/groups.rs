@@ -3,6 +3,7 @@
 use super::Cluster;
 use super::state::{Committed, Coordinated, Group, Member};
 use crate::protocol::Reader;
+use crate::protocol::messages::consumer_group_describe;
 use crate::protocol::messages::consumer_protocol_assignment::ConsumerProtocolAssignment;
 use crate::{Error, Result};
 use bytes::Bytes;
@@ -47,7 +48,7 @@ impl Cluster {
     }
 
     /// The state of a group, as Kafka names it: `Empty`, `PreparingRebalance`, `CompletingRebalance`, `Stable` for the
-    /// classic protocol. `None` if there is no such group.
+    /// classic protocol; `Empty`, `Assigning`, `Reconciling`, `Stable` for the consumer protocol. `None` if there is no such group.
     pub fn group_state(&self, group: &str) -> Option<String> {
         self.core.with_state(|state, _| state.groups.get(group).map(|group| group.state_name().to_owned()))
     }
@@ -60,8 +61,19 @@ impl Cluster {
             client_id: member.client_id.clone(),
             partitions: assigned(member.assignment.clone()).unwrap_or_default(),
         };
+        let consumer = |member: consumer_group_describe::Member| {
+            let topics = member.assignment.topic_partitions.into_iter();
+            let pairs = topics.flat_map(|topic| pairs(topic.topic_name, topic.partitions));
+            GroupMember {
+                member_id: member.member_id,
+                instance_id: member.instance_id,
+                client_id: member.client_id,
+                partitions: pairs.collect(),
+            }
+        };
         self.core.with_state(|state, _| match state.groups.get(group) {
             Some(Group::Classic(group)) => group.members.values().map(view).collect(),
+            Some(Group::Consumer(group)) => state.consumer_group_members(group).into_iter().map(consumer).collect(),
             None => Vec::new(),
         })
     }
@@ -94,9 +106,9 @@ fn assigned(assignment: Bytes) -> Option<BTreeSet<(String, i32)>> {
     reader.i16().ok()?;
     let assignment = ConsumerProtocolAssignment::decode(&mut reader, 0).ok()?;
     let topics = assignment.assigned_partitions.into_iter();
-    let pairs = topics.flat_map(|topic| {
-        let name = topic.topic;
-        topic.partitions.into_iter().map(move |partition| (name.clone(), partition))
-    });
-    Some(pairs.collect())
+    Some(topics.flat_map(|topic| pairs(topic.topic, topic.partitions)).collect())
+}
+
+fn pairs(topic: String, partitions: Vec<i32>) -> impl Iterator<Item = (String, i32)> {
+    partitions.into_iter().map(move |partition| (topic.clone(), partition))
 }

@@ -205,6 +205,8 @@ served! {
     LIST_CONFIG_RESOURCES ListConfigResourcesRequest list_config_resources,
     DESCRIBE_TOPIC_PARTITIONS DescribeTopicPartitionsRequest describe_topic_partitions,
     SASL_AUTHENTICATE SaslAuthenticateRequest sasl_authenticate,
+    CONSUMER_GROUP_HEARTBEAT ConsumerGroupHeartbeatRequest consumer_group_heartbeat,
+    CONSUMER_GROUP_DESCRIBE ConsumerGroupDescribeRequest consumer_group_describe,
 }
 
 impl State {
@@ -277,6 +279,7 @@ impl State {
             Timer::Fetch(connection) => self.fetch_waited(connection, at),
             Timer::Retention => self.apply_retention(at),
             Timer::Compaction => self.compact_logs(at),
+            Timer::ConsumerGroupMember { group, member } => self.consumer_group_member_due(group, member, at),
         }
     }
 

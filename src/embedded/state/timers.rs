@@ -14,6 +14,11 @@ pub(super) enum Timer {
     /// Logs may have something that is too old or too much.
     Retention,
     Compaction,
+    /// A member of a consumer group may have been silent, or have kept what it had to give up, for too long.
+    ConsumerGroupMember {
+        group: String,
+        member: String,
+    },
 }
 
 /// All timers, by time.

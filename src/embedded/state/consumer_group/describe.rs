@@ -1,18 +1,75 @@
 //! ConsumerGroupDescribe, versions 0 to 1 (KIP-848, KIP-1099): epochs, members, what they have and what they are to have.
 
+use super::super::coordinator::Coordinated;
+use super::super::groups::Group;
 use super::super::topics::Topics;
+use super::super::{Context, Reply, State};
 use super::group::ConsumerGroup;
 use super::limits::Limits;
 use super::member::Member;
-use super::{Partitions, TopicId};
-use crate::protocol::messages::consumer_group_describe::{self as message, DescribedGroup, TopicPartitions};
+use super::{Partitions, Refusal, TopicId};
+use crate::ErrorCode;
+use crate::protocol::messages::consumer_group_describe::{
+    self as message, ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, DescribedGroup, TopicPartitions,
+};
 use std::collections::BTreeSet;
 
 /// A member of the consumer protocol, in version 1; 0 would be one of the classic protocol.
 const CONSUMER_MEMBER: i8 = 1;
 
+/// READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS: what may be done with a group where there are no ACLs, as
+/// bits (KIP-430).
+const OPERATIONS: i32 = 0b1101_0100_1000;
+/// "Not asked for".
+const NO_OPERATIONS: i32 = i32::MIN;
+
+impl State {
+    pub(in crate::embedded::state) fn consumer_group_describe(
+        &mut self,
+        context: &Context,
+        request: ConsumerGroupDescribeRequest,
+    ) -> Reply {
+        let limits = Limits::new(&self.settings);
+        let operations = if request.include_authorized_operations { OPERATIONS } else { NO_OPERATIONS };
+        let answer = |id: String| {
+            let described = self.consumer_group(context, &id).map(|group| {
+                let described = group.describe(&id, &self.topics, &limits);
+                DescribedGroup { authorized_operations: operations, ..described }
+            });
+            described.unwrap_or_else(|refusal| DescribedGroup {
+                error_code: refusal.code.0,
+                error_message: Some(refusal.message),
+                group_id: id,
+                ..Default::default()
+            })
+        };
+        let groups = request.group_ids.into_iter().map(answer).collect();
+        Reply::of(ConsumerGroupDescribeResponse { groups, ..Default::default() })
+    }
+
+    /// The members of a consumer group, with names for topics.
+    pub(in crate::embedded) fn consumer_group_members(&self, group: &ConsumerGroup) -> Vec<message::Member> {
+        let members = group.members.values();
+        members.map(|member| described(member, &Partitions::default(), &self.topics)).collect()
+    }
+
+    fn consumer_group(&self, context: &Context, id: &str) -> Result<&ConsumerGroup, Refusal> {
+        if id.is_empty() {
+            return Err(Refusal::new(ErrorCode::INVALID_GROUP_ID, "The group id is empty."));
+        }
+        self.check_coordinator(context, Coordinated::Group, id)
+            .map_err(|code| Refusal::new(code, "This is not the correct coordinator."))?;
+        let missing = |text: String| Err(Refusal::new(ErrorCode::GROUP_ID_NOT_FOUND, text));
+        match self.groups.get(id) {
+            Some(Group::Consumer(group)) => Ok(group),
+            Some(_) => missing(format!("Group {id} is not a consumer group.")),
+            None => missing(format!("Group {id} not found.")),
+        }
+    }
+}
+
 impl ConsumerGroup {
-    pub(super) fn describe(&self, id: &str, topics: &Topics, limits: &Limits, operations: i32) -> DescribedGroup {
+    pub(super) fn describe(&self, id: &str, topics: &Topics, limits: &Limits) -> DescribedGroup {
         let none = Partitions::default();
         let target = |member: &Member| self.target.get(&member.id).unwrap_or(&none);
         DescribedGroup {
@@ -22,7 +79,6 @@ impl ConsumerGroup {
             assignment_epoch: self.assignment_epoch,
             assignor_name: self.assignor(limits).name().to_owned(),
             members: self.members.values().map(|member| described(member, target(member), topics)).collect(),
-            authorized_operations: operations,
             ..Default::default()
         }
     }

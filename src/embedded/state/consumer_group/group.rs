@@ -28,7 +28,7 @@ pub(in crate::embedded::state) struct Surroundings<'a> {
 
 /// A group of the consumer protocol.
 #[derive(Debug, Default)]
-pub(in crate::embedded::state) struct ConsumerGroup {
+pub(in crate::embedded) struct ConsumerGroup {
     pub(super) epoch: i32,
     pub(super) assignment_epoch: i32,
     /// When the target assignment was computed; `None` if it never was.
@@ -190,6 +190,18 @@ impl ConsumerGroup {
         }
         self.remove(id, around);
         None
+    }
+
+    /// All deadlines begin anew. Answers when to look at whom.
+    pub(super) fn moved(&mut self, around: Surroundings<'_>) -> Vec<(String, Time)> {
+        let anew = |member: &mut Member| {
+            member.session_deadline = around.now.saturating_add(around.limits.session_timeout);
+            let revocation = member.revocation_deadline.is_some();
+            member.revocation_deadline = revocation.then(|| around.now.saturating_add(member.rebalance_timeout));
+            member.armed = Some(member.deadline());
+            (member.id.clone(), member.deadline())
+        };
+        self.members.values_mut().map(anew).collect()
     }
 
     /// When to look at a member; `None` if a reminder for it is set already.

@@ -1,6 +1,6 @@
 //! The broker settings of consumer groups.
 
-use super::super::Settings;
+use super::super::{Settings, State};
 use super::assignor::Assignor;
 use std::time::Duration;
 
@@ -26,6 +26,19 @@ impl Limits {
             assignment_interval: time("group.consumer.assignment.interval.ms"),
             max_size: usize::try_from(settings.number("group.consumer.max.size")).unwrap_or(0),
             assignors: assignors.split(',').filter_map(|name| Assignor::of(name.trim())).collect(),
+        }
+    }
+}
+
+impl State {
+    /// With what is set for this group alone.
+    pub(super) fn consumer_group_limits(&self, group: &str) -> Limits {
+        let time = |name: &str| Duration::from_millis(u64::try_from(self.group_number(group, name)).unwrap_or(0));
+        Limits {
+            session_timeout: time("consumer.session.timeout.ms"),
+            heartbeat_interval: time("consumer.heartbeat.interval.ms"),
+            assignment_interval: time("consumer.assignment.interval.ms"),
+            ..Limits::new(&self.settings)
         }
     }
 }

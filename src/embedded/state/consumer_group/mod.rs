@@ -6,6 +6,7 @@
 mod assignor;
 mod describe;
 mod group;
+mod heartbeat;
 mod limits;
 mod member;
 mod offsets;
@@ -14,7 +15,8 @@ mod reconcile;
 mod simulation;
 mod subscription;
 
-pub(super) use group::ConsumerGroup;
+pub(in crate::embedded) use group::ConsumerGroup;
+pub(in crate::embedded) use offsets::Allowed;
 
 use crate::ErrorCode;
 use std::collections::{BTreeMap, BTreeSet};

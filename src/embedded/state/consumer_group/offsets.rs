@@ -1,80 +1,138 @@
 //! Which commits and fetches of offsets a consumer group accepts.
 
 use super::group::ConsumerGroup;
-use super::member::Member;
-use super::{Refusal, TopicId};
+use super::{Held, TopicId};
 use crate::ErrorCode;
-
-/// Who commits.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::embedded::state) struct Committer<'a> {
-    pub(in crate::embedded::state) member_id: &'a str,
-    pub(in crate::embedded::state) instance_id: Option<&'a str>,
-    /// The member epoch, or what the classic protocol calls the generation.
-    pub(in crate::embedded::state) epoch: i32,
-    /// The version of an OffsetCommit request; `None` for a TxnOffsetCommit.
-    pub(in crate::embedded::state) version: Option<i16>,
-}
+use crate::embedded::state::offsets::commit::Committer;
 
 /// What may be committed.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::embedded::state) enum Allowed<'a> {
+#[derive(Debug, Clone)]
+pub(in crate::embedded) enum Allowed {
     All,
-    /// The member's epoch is not its newest: what it has had since that epoch.
-    HeldSince {
-        member: &'a Member,
+    /// The member's epoch is not its newest: only what it has had since that epoch.
+    Since {
         epoch: i32,
+        held: Held,
     },
 }
 
-impl Allowed<'_> {
-    /// NONE, or STALE_MEMBER_EPOCH.
-    pub(in crate::embedded::state) fn check(&self, topic: &TopicId, partition: i32) -> ErrorCode {
-        let Self::HeldSince { member, epoch } = self else { return ErrorCode::NONE };
-        let held = [&member.assigned, &member.pending_revocation];
-        let since = held.into_iter().find_map(|held| held.get(topic)?.get(&partition));
-        if since.is_some_and(|since| since <= epoch) { ErrorCode::NONE } else { ErrorCode::STALE_MEMBER_EPOCH }
+impl Allowed {
+    /// Whether the offset of this partition may be committed.
+    ///
+    /// # Errors
+    /// STALE_MEMBER_EPOCH if not.
+    pub(in crate::embedded::state) fn check(&self, topic: &TopicId, partition: i32) -> Result<(), ErrorCode> {
+        let Self::Since { epoch, held } = self else { return Ok(()) };
+        let since = held.get(topic).and_then(|held| held.get(&partition));
+        since.filter(|since| *since <= epoch).map(drop).ok_or(ErrorCode::STALE_MEMBER_EPOCH)
     }
 }
 
 impl ConsumerGroup {
-    /// Whether a commit is accepted, and for which partitions.
-    pub(in crate::embedded::state) fn check_commit(&self, by: &Committer<'_>) -> Result<Allowed<'_>, Refusal> {
+    /// Whether a commit is accepted, and of what.
+    ///
+    /// # Errors
+    /// UNKNOWN_MEMBER_ID; STALE_MEMBER_EPOCH; UNSUPPORTED_VERSION, since OffsetCommit knows of member epochs from version 9
+    /// on.
+    pub(in crate::embedded::state) fn check_committer(&self, by: Committer<'_>) -> Result<Allowed, ErrorCode> {
+        let epoch = by.generation;
         // A group without members takes commits from outside it: consumers that assign themselves, and tools.
-        let outside = by.epoch < 0 && self.members.is_empty();
-        let transaction = by.version.is_none() && by.epoch == -1 && by.member_id.is_empty() && by.instance_id.is_none();
-        if outside || transaction {
+        let outside = epoch < 0 && self.members.is_empty();
+        let anonymous = by.transactional && epoch == -1 && by.member_id.is_empty() && by.instance_id.is_none();
+        if outside || anonymous {
             return Ok(Allowed::All);
         }
-        let member = self.members.get(by.member_id).ok_or_else(|| Refusal::unknown_member(by.member_id))?;
-        if by.version.is_some_and(|version| version < 9) {
-            let text = "OffsetCommit version 9 or above must be used by members using the consumer group protocol";
-            return Err(Refusal::new(ErrorCode::UNSUPPORTED_VERSION, text));
+        let member = self.members.get(by.member_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
+        if !by.transactional && by.version < 9 {
+            return Err(ErrorCode::UNSUPPORTED_VERSION);
         }
-        if by.epoch > member.epoch {
-            return Err(Refusal::new(
-                ErrorCode::STALE_MEMBER_EPOCH,
-                format!("Received member epoch {} is newer than current member epoch {}.", by.epoch, member.epoch),
-            ));
+        if epoch > member.epoch {
+            return Err(ErrorCode::STALE_MEMBER_EPOCH);
         }
-        let newest = by.epoch == member.epoch;
-        Ok(if newest { Allowed::All } else { Allowed::HeldSince { member, epoch: by.epoch } })
+        if epoch == member.epoch {
+            return Ok(Allowed::All);
+        }
+        let mut held = member.assigned.clone();
+        for (topic, pending) in &member.pending_revocation {
+            held.entry(*topic).or_default().extend(pending);
+        }
+        Ok(Allowed::Since { epoch, held })
     }
 
     /// Whether offsets may be fetched: by a member in its epoch, or from outside without either.
-    pub(in crate::embedded::state) fn check_fetch(&self, member_id: Option<&str>, epoch: i32) -> Result<(), Refusal> {
-        let Some(id) = member_id.or(Some("").filter(|_| epoch >= 0)) else { return Ok(()) };
-        let member = self.members.get(id).ok_or_else(|| Refusal::unknown_member(id))?;
-        if member.epoch == epoch {
+    ///
+    /// # Errors
+    /// UNKNOWN_MEMBER_ID, STALE_MEMBER_EPOCH.
+    pub(in crate::embedded::state) fn check_fetch(&self, member_id: Option<&str>, epoch: i32) -> Result<(), ErrorCode> {
+        if member_id.is_none() && epoch < 0 {
             return Ok(());
         }
-        let known = member.epoch;
-        let text = format!("The received member epoch {epoch} does not match the expected member epoch {known}.");
-        Err(Refusal::new(ErrorCode::STALE_MEMBER_EPOCH, text))
+        let member = self.members.get(member_id.unwrap_or_default()).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
+        if member.epoch == epoch { Ok(()) } else { Err(ErrorCode::STALE_MEMBER_EPOCH) }
     }
 
     /// Whether any member subscribes to a topic: its offsets are then not to be deleted.
     pub(in crate::embedded::state) fn is_subscribed_to(&self, topic: &str) -> bool {
         self.members.values().any(|member| self.subscribes(member, topic))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::member::Member;
+    use super::*;
+    use std::collections::BTreeMap;
+
+    const T: TopicId = [1; 16];
+
+    /// A group with one member, in epoch 5, which has partition 0 since epoch 3, 1 since 5, and has yet to give 2 up.
+    fn group() -> ConsumerGroup {
+        let assigned = BTreeMap::from([(T, BTreeMap::from([(0, 3), (1, 5)]))]);
+        let pending_revocation = BTreeMap::from([(T, BTreeMap::from([(2, 4)]))]);
+        let topics = ["t".to_owned()].into();
+        let member = Member { id: "m".into(), epoch: 5, assigned, pending_revocation, topics, ..Default::default() };
+        let mut group = ConsumerGroup::default();
+        group.members.insert("m".into(), member);
+        group
+    }
+
+    fn by(member_id: &str, generation: i32, version: i16) -> Committer<'_> {
+        let (group, instance_id, transactional) = ("g", None, false);
+        Committer { group, member_id, instance_id, generation, transactional, version }
+    }
+
+    #[test]
+    fn a_member_commits_in_its_epoch_or_what_it_has_had_since_the_one_it_names() {
+        let group = group();
+        let check = |epoch, partition| group.check_committer(by("m", epoch, 9))?.check(&T, partition);
+        let stale = Err(ErrorCode::STALE_MEMBER_EPOCH);
+        assert_eq!(check(5, 7), Ok(()), "in the newest epoch anything");
+        assert_eq!([check(4, 0), check(4, 1), check(4, 2), check(4, 7)], [Ok(()), stale, Ok(()), stale]);
+        assert_eq!(check(6, 0), stale);
+    }
+
+    #[test]
+    fn strangers_commit_only_where_there_are_no_members() {
+        let group = group();
+        let code = |by: Committer<'_>| group.check_committer(by).err();
+        assert_eq!(code(by("x", 5, 9)), Some(ErrorCode::UNKNOWN_MEMBER_ID));
+        assert_eq!(code(by("", -1, 9)), Some(ErrorCode::UNKNOWN_MEMBER_ID));
+        assert_eq!(code(by("m", 5, 8)), Some(ErrorCode::UNSUPPORTED_VERSION));
+        assert_eq!(
+            code(Committer { transactional: true, ..by("", -1, 3) }),
+            None,
+            "a transaction that names no member"
+        );
+        assert!(ConsumerGroup::default().check_committer(by("", -1, 8)).is_ok());
+    }
+
+    #[test]
+    fn offsets_are_fetched_by_members_in_their_epoch_and_from_outside() {
+        let group = group();
+        let code = |id, epoch| group.check_fetch(id, epoch).err();
+        assert_eq!([code(None, -1), code(Some("m"), 5)], [None, None]);
+        assert_eq!(code(Some("m"), 4), Some(ErrorCode::STALE_MEMBER_EPOCH));
+        assert_eq!([code(Some("x"), 5), code(None, 5)], [Some(ErrorCode::UNKNOWN_MEMBER_ID); 2]);
+        assert_eq!([group.is_subscribed_to("t"), group.is_subscribed_to("u")], [true, false]);
     }
 }

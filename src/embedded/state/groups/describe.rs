@@ -41,6 +41,7 @@ impl State {
                 let authorized_operations = if operations { OPERATIONS } else { NO_OPERATIONS };
                 return DescribedGroup { authorized_operations, ..group.described() };
             }
+            Some(Group::Consumer(_)) => format!("Group {id} is not a classic group."),
             None => format!("Group {id} not found."),
         };
         // Before version 6 such a group was merely dead.

@@ -2,6 +2,7 @@
 //! coordinates.
 
 use super::Group;
+use super::classic::CONSUMER;
 use crate::embedded::state::{Context, Coordinated, Reply, State};
 use crate::protocol::messages::list_groups::{ListGroupsRequest, ListGroupsResponse, ListedGroup};
 
@@ -31,6 +32,7 @@ impl Group {
     fn protocol_type(&self) -> &str {
         match self {
             Self::Classic(group) => group.protocol_type.as_deref().unwrap_or_default(),
+            Self::Consumer(_) => CONSUMER,
         }
     }
 }

@@ -12,13 +12,18 @@ pub(in crate::embedded) use classic::{ClassicGroup, ClassicState};
 pub(in crate::embedded) use moves::Coordinators;
 pub(in crate::embedded) use turn::{Turn, millis};
 
+use super::consumer_group::ConsumerGroup;
 use std::collections::BTreeMap;
 
 /// A group, by the protocol of its members.
 #[derive(Debug)]
+// There are few groups, and they stay where they are.
+#[expect(clippy::large_enum_variant)]
 pub(in crate::embedded) enum Group {
     /// The classic protocol: clients assign. Also a group without members that only keeps offsets.
     Classic(ClassicGroup),
+    /// The consumer protocol (KIP-848): the coordinator assigns.
+    Consumer(ConsumerGroup),
 }
 
 impl Group {
@@ -26,6 +31,7 @@ impl Group {
     pub(in crate::embedded) fn state_name(&self) -> &'static str {
         match self {
             Self::Classic(group) => group.state.name(),
+            Self::Consumer(group) => group.state_name(),
         }
     }
 
@@ -33,6 +39,7 @@ impl Group {
     pub(in crate::embedded) fn type_name(&self) -> &'static str {
         match self {
             Self::Classic(_) => "classic",
+            Self::Consumer(_) => "consumer",
         }
     }
 
@@ -40,6 +47,7 @@ impl Group {
     pub(in crate::embedded) fn is_empty(&self) -> bool {
         match self {
             Self::Classic(group) => group.is_empty(),
+            Self::Consumer(group) => group.is_empty(),
         }
     }
 }
@@ -78,15 +86,17 @@ impl Groups {
 
     /// The group, if it is a classic one.
     pub(in crate::embedded) fn classic(&self, id: &str) -> Option<&ClassicGroup> {
-        self.get(id).map(|group| match group {
-            Group::Classic(group) => group,
-        })
+        match self.get(id)? {
+            Group::Classic(group) => Some(group),
+            Group::Consumer(_) => None,
+        }
     }
 
     /// The group, if it is a classic one.
     pub(in crate::embedded) fn classic_mut(&mut self, id: &str) -> Option<&mut ClassicGroup> {
-        self.get_mut(id).map(|group| match group {
-            Group::Classic(group) => group,
-        })
+        match self.get_mut(id)? {
+            Group::Classic(group) => Some(group),
+            Group::Consumer(_) => None,
+        }
     }
 }

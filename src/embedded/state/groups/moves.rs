@@ -63,6 +63,7 @@ impl State {
                 Some(Group::Classic(_)) => {
                     self.with_classic(&id, self.now, |group, turn| group.moved(turn));
                 }
+                Some(Group::Consumer(_)) => self.consumer_group_moved(&id),
                 None => {}
             }
         }

@@ -3,6 +3,7 @@
 
 use super::Committed;
 use crate::ErrorCode;
+use crate::embedded::state::consumer_group::Allowed;
 use crate::embedded::state::groups::{ClassicGroup, Group};
 use crate::embedded::state::{Context, Coordinated, Reply, State, Time};
 use crate::protocol::messages::ApiKey;
@@ -38,7 +39,7 @@ impl State {
         let any = request.topics.iter().zip(&names).any(|(topic, name)| {
             name.as_ref().is_ok_and(|name| topic.partitions.iter().any(|one| exists(name, one.partition_index)))
         });
-        let checked = if any { self.check_commit(context, &request) } else { Ok(()) };
+        let checked = if any { self.check_commit(context, &request) } else { Ok(Allowed::All) };
         let expires = (request.retention_time_ms >= 0)
             .then(|| context.now.saturating_add(Duration::from_millis(request.retention_time_ms.unsigned_abs())));
         let topics = request.topics.iter().zip(names).map(|(topic, name)| {
@@ -47,7 +48,8 @@ impl State {
                     self.topics
                         .partition(name, partition.partition_index)
                         .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-                    checked?;
+                    let topic_id = self.topics.get(name).map_or([0; 16], |topic| topic.id);
+                    checked.as_ref().map_err(|code| *code)?.check(&topic_id, partition.partition_index)?;
                     self.fault_at(ApiKey::OFFSET_COMMIT, name, partition.partition_index)?;
                     self.commit_one(&request.group_id, name, partition, context.now, expires)
                 });
@@ -69,7 +71,7 @@ impl State {
         found.map(|topic| topic.name.clone()).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
     }
 
-    fn check_commit(&mut self, context: &Context, request: &OffsetCommitRequest) -> Result<(), ErrorCode> {
+    fn check_commit(&mut self, context: &Context, request: &OffsetCommitRequest) -> Result<Allowed, ErrorCode> {
         self.check_coordinator(context, Coordinated::Group, &request.group_id)?;
         let committer = Committer {
             group: &request.group_id,
@@ -79,31 +81,33 @@ impl State {
             transactional: false,
             version: context.version,
         };
-        self.check_committer(committer, context.now)?;
+        let allowed = self.check_committer(committer, context.now)?;
         // A commit shows that a member is there as a heartbeat does.
         self.with_classic(&request.group_id, context.now, |group, turn| {
             if !group.is_completing() {
                 group.touch(turn, &request.member_id);
             }
         });
-        Ok(())
+        Ok(allowed)
     }
 
-    /// Whether someone may commit. A group that nobody knows is made for whoever needs no members.
+    /// Whether someone may commit, and what. A group that nobody knows is made for whoever needs no members.
     ///
     /// # Errors
-    /// GROUP_ID_NOT_FOUND, ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID, REBALANCE_IN_PROGRESS.
+    /// GROUP_ID_NOT_FOUND, ILLEGAL_GENERATION, STALE_MEMBER_EPOCH, UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID,
+    /// REBALANCE_IN_PROGRESS, UNSUPPORTED_VERSION.
     pub(in crate::embedded) fn check_committer(
         &mut self,
         committer: Committer<'_>,
         now: Time,
-    ) -> Result<(), ErrorCode> {
+    ) -> Result<Allowed, ErrorCode> {
         let Committer { group: id, generation, transactional, version, .. } = committer;
         match self.groups.get(id) {
-            Some(Group::Classic(group)) => group.check_committer(committer),
+            Some(Group::Classic(group)) => group.check_committer(committer).map(|()| Allowed::All),
+            Some(Group::Consumer(group)) => group.check_committer(committer),
             None if generation < 0 => {
                 self.groups.insert(id, Group::Classic(ClassicGroup::new(id, now)));
-                Ok(())
+                Ok(Allowed::All)
             }
             None if version >= 9 && !transactional => Err(ErrorCode::GROUP_ID_NOT_FOUND),
             None => Err(ErrorCode::ILLEGAL_GENERATION),

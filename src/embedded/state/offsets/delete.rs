@@ -32,7 +32,7 @@ impl State {
             Group::Classic(group) if !group.is_empty() && !group.uses_consumer_protocol() => {
                 Err(ErrorCode::NON_EMPTY_GROUP)
             }
-            Group::Classic(_) => Ok(()),
+            Group::Classic(_) | Group::Consumer(_) => Ok(()),
         }
     }
 

@@ -62,6 +62,7 @@ impl State {
     fn check_offset_fetch(&self, asked: &OffsetFetchRequestGroup) -> Result<(), ErrorCode> {
         match self.groups.get(&asked.group_id) {
             Some(Group::Classic(_)) | None => Ok(()),
+            Some(Group::Consumer(group)) => group.check_fetch(asked.member_id.as_deref(), asked.member_epoch),
         }
     }
 

@@ -4,12 +4,18 @@ use super::Committed;
 use super::commit::Committer;
 use crate::ErrorCode;
 use crate::embedded::state::State;
+use crate::embedded::state::consumer_group::Allowed;
 use crate::embedded::state::{Context, Coordinated};
 use crate::protocol::messages::ApiKey;
 use crate::protocol::messages::txn_offset_commit::{
     TxnOffsetCommitRequest, TxnOffsetCommitRequestPartition, TxnOffsetCommitResponsePartition,
     TxnOffsetCommitResponseTopic,
 };
+
+/// In a transaction a member epoch that is over is told as a generation that is.
+fn transactional(code: ErrorCode) -> ErrorCode {
+    if code == ErrorCode::STALE_MEMBER_EPOCH { ErrorCode::ILLEGAL_GENERATION } else { code }
+}
 
 impl State {
     /// Takes in the offsets of a transaction. Whether the producer may write them is not asked here. They count when
@@ -25,9 +31,11 @@ impl State {
             let partitions = topic.partitions.iter().map(|partition| {
                 let index = partition.partition_index;
                 let known = self.topics.partition(&topic.name, index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+                let topic_id = self.topics.get(&topic.name).map_or([0; 16], |topic| topic.id);
                 let pended = known
-                    .map(|_| ())
-                    .and(checked)
+                    .and(checked.as_ref().map_err(|code| *code))
+                    .and_then(|allowed| allowed.check(&topic_id, index))
+                    .map_err(transactional)
                     .and_then(|()| self.pend_one(context, request, &topic.name, partition));
                 let error_code = pended.err().unwrap_or(ErrorCode::NONE).0;
                 TxnOffsetCommitResponsePartition { partition_index: index, error_code }
@@ -38,7 +46,7 @@ impl State {
         topics
     }
 
-    fn check_pending(&mut self, context: &Context, request: &TxnOffsetCommitRequest) -> Result<(), ErrorCode> {
+    fn check_pending(&mut self, context: &Context, request: &TxnOffsetCommitRequest) -> Result<Allowed, ErrorCode> {
         if request.group_id.is_empty() {
             return Err(ErrorCode::INVALID_GROUP_ID);
         }

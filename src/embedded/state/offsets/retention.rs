@@ -56,6 +56,7 @@ impl Group {
     fn offsets_age(&self) -> Option<Option<Time>> {
         match self {
             Self::Classic(group) => group.offsets_age(),
+            Self::Consumer(_) => Some(None),
         }
     }
 
@@ -63,6 +64,7 @@ impl Group {
     pub(super) fn is_subscribed_to(&self, topic: &str) -> bool {
         match self {
             Self::Classic(group) => group.is_subscribed_to(topic),
+            Self::Consumer(group) => group.is_subscribed_to(topic),
         }
     }
 

@@ -11,5 +11,5 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
-pub(in crate::embedded) use group::{ClassicGroup, ClassicState};
+pub(in crate::embedded) use group::{CONSUMER, ClassicGroup, ClassicState};
 pub(in crate::embedded) use member::{Member, Parked};
