@@ -423,7 +423,9 @@ fn admin_tools_kafka_4_3_0_transactions() {
     // It would commit after ten minutes, but does not live so long.
     let arguments = [
         ["--topic", &topic, "--num-records", "1000000", "--throughput", "50", "--record-size", "10"].as_slice(),
-        &["--transactional-id", &id, "--transaction-duration-ms", "600000", "--producer-props", &settings],
+        &["--transactional-id", &id, "--transaction-duration-ms", "600000"],
+        // Or the coordinator aborts it while the tools are still asked.
+        &["--producer-props", &settings, "transaction.timeout.ms=600000"],
     ]
     .concat();
     let mut writer = cluster.tools().spawn("producer-perf-test", &arguments);
