@@ -10,9 +10,6 @@ use crate::protocol::messages::api_versions::{
 };
 use std::ops::RangeInclusive;
 
-/// Tells one set of finalized features from the next. Here they change with the release only.
-const FEATURES_EPOCH: i64 = 1;
-
 impl State {
     pub(super) fn api_versions(&mut self, context: &Context, request: ApiVersionsRequest) -> Reply {
         let release = self.release(context.broker);
@@ -45,13 +42,14 @@ impl State {
         let release = self.release(broker);
         let mut response = ApiVersionsResponse { api_keys, ..Default::default() };
         if release.is_at_least(2, 7) {
-            response.finalized_features_epoch = if release.features.is_empty() { 0 } else { FEATURES_EPOCH };
+            response.finalized_features_epoch = if release.features.is_empty() { 0 } else { self.features_epoch() };
         }
-        for (name, min_version, max_version, level) in &release.features {
+        for (name, min_version, max_version, _) in &release.features {
+            let level = self.feature(broker, name);
             let (min_version, max_version) = (*min_version, *max_version);
             response.supported_features.push(SupportedFeatureKey { name: (*name).into(), min_version, max_version });
-            if *level > 0 {
-                let (name, max_version_level, min_version_level) = ((*name).into(), *level, *level);
+            if level > 0 {
+                let (name, max_version_level, min_version_level) = ((*name).into(), level, level);
                 let feature = FinalizedFeatureKey { name, max_version_level, min_version_level };
                 response.finalized_features.push(feature);
             }

@@ -3,7 +3,7 @@
 //! A topic is there, with its leaders, when the answer is written. -1 partitions or replicas stand for the brokers'
 //! defaults in every version (KIP-464).
 
-use super::placement::MAX_PARTITIONS;
+use super::placement::{MAX_PARTITIONS, too_many};
 use super::refusal::{Refusal, code_and_message, without_duplicates};
 use super::topics::check_name;
 use super::{Context, Reply, State, uuid};
@@ -18,7 +18,7 @@ use crate::protocol::messages::create_topics::{
 use std::collections::BTreeMap;
 
 /// Where Kafka keeps its metadata; no client makes it.
-const CLUSTER_METADATA_TOPIC: &str = "__cluster_metadata";
+pub(super) const CLUSTER_METADATA_TOPIC: &str = "__cluster_metadata";
 /// What stands in the last field of a result if the configs are there.
 const DUPLICATE: &str = "Duplicate topic name.";
 
@@ -36,15 +36,10 @@ impl State {
         }
         let (topics, duplicates) = without_duplicates(request.topics, |topic| &topic.name);
         let asked: i64 = topics.iter().map(|topic| i64::from(topic.num_partitions.max(0))).sum();
-        let too_many = asked > i64::from(MAX_PARTITIONS);
+        let beyond = asked > i64::from(MAX_PARTITIONS);
         let mut results = Vec::new();
         for topic in topics {
-            let plan = if too_many {
-                let message = "Excessively large number of partitions per request.";
-                Err(Refusal::new(ErrorCode::POLICY_VIOLATION, message))
-            } else {
-                self.plan_topic(&topic)
-            };
+            let plan = if beyond { Err(too_many()) } else { self.plan_topic(&topic) };
             results.push(match plan {
                 Ok(plan) => self.create_planned(topic.name, plan, request.validate_only),
                 Err(refusal) => refused(topic.name, refusal),
@@ -215,10 +210,6 @@ impl State {
             return refused(format!("The topic {name} currently has {have} partition(s); {rest}"));
         }
         let additional = count - have;
-        if additional > MAX_PARTITIONS {
-            let message = "Excessively large number of partitions per request.";
-            return Err(Refusal::new(ErrorCode::POLICY_VIOLATION, message));
-        }
         let Some(assignments) = &topic.assignments else {
             return self.place(additional, i16::try_from(factor).unwrap_or(i16::MAX));
         };
@@ -336,7 +327,7 @@ mod tests {
                 topic("t", 1, 3),
                 38,
                 "Unable to replicate the partition 3 time(s): The target replication factor of 3 cannot be reached \
-                 because only 2 broker(s) are registered.",
+                 because only 2 broker(s) are registered or some brokers have all their log directories cordoned.",
             ),
             (topic("t", 10_001, 1), 44, "Excessively large number of partitions per request."),
             (both, 42, "A manual partition assignment was specified, but numPartitions was not set to -1."),

@@ -3,6 +3,7 @@
 //! [`State::handle`] takes a request and says what becomes of it; [`State::advance`] lets time pass. Both may finish
 //! requests that were parked before: [`State::take_answers`] hands those out. One file for each family of APIs.
 
+mod acls;
 mod api_versions;
 mod brokers;
 mod configs;
@@ -13,11 +14,13 @@ mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_topics;
+mod features;
 mod fetch;
 mod groups;
 mod leader_epoch;
 mod list_offsets;
 mod log;
+mod log_dirs;
 mod metadata;
 mod offsets;
 mod partition_changes;
@@ -26,11 +29,14 @@ mod partitions;
 mod placement;
 mod produce;
 mod producer_ids;
+mod quorum;
+mod quotas;
 mod refusal;
 mod releases;
 mod replicas;
 mod retention;
 mod sasl;
+mod scram_users;
 mod settings;
 #[cfg(test)]
 mod test_records;
@@ -38,6 +44,7 @@ mod test_records;
 mod test_support;
 mod timers;
 mod topics;
+mod transactions;
 mod users;
 
 pub(super) use brokers::{Broker, Brokers};
@@ -57,17 +64,20 @@ use crate::protocol::messages::*;
 use crate::protocol::{Api, Message, Response};
 use bytes::Bytes;
 use configs::Configs;
+use features::Features;
 use fetch::Fetches;
 use groups::{Coordinators, Groups};
 use offsets::Offsets;
 use partition_faults::PartitionFaults;
 use produce::CheckedProduce;
+use quotas::Quotas;
 use retention::Cleaning;
 use sasl::Security;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use timers::{Timer, Timers};
 use topics::Topics;
+use transactions::Transactions;
 
 /// The time since the cluster was started, by its own clock.
 pub(super) type Time = Duration;
@@ -141,6 +151,9 @@ pub(super) struct State {
     configs: Configs,
     /// What the brokers play that are not of the latest release.
     releases: BTreeMap<i32, &'static Release>,
+    features: Features,
+    quotas: Quotas,
+    transactions: Transactions,
     timers: Timers,
     /// Finished requests that were parked, in the order of finishing.
     answers: Vec<(ConnectionId, Reply)>,
@@ -192,6 +205,24 @@ served! {
     DELETE_RECORDS DeleteRecordsRequest delete_records,
     INIT_PRODUCER_ID InitProducerIdRequest init_producer_id,
     OFFSET_FOR_LEADER_EPOCH OffsetForLeaderEpochRequest offset_for_leader_epoch,
+    ADD_PARTITIONS_TO_TXN AddPartitionsToTxnRequest add_partitions_to_txn,
+    ADD_OFFSETS_TO_TXN AddOffsetsToTxnRequest add_offsets_to_txn,
+    END_TXN EndTxnRequest end_txn,
+    WRITE_TXN_MARKERS WriteTxnMarkersRequest write_txn_markers,
+    TXN_OFFSET_COMMIT TxnOffsetCommitRequest txn_offset_commit,
+    DESCRIBE_TRANSACTIONS DescribeTransactionsRequest describe_transactions,
+    LIST_TRANSACTIONS ListTransactionsRequest list_transactions,
+    DESCRIBE_PRODUCERS DescribeProducersRequest describe_producers,
+    DESCRIBE_ACLS DescribeAclsRequest describe_acls,
+    CREATE_ACLS CreateAclsRequest create_acls,
+    DELETE_ACLS DeleteAclsRequest delete_acls,
+    DESCRIBE_LOG_DIRS DescribeLogDirsRequest describe_log_dirs,
+    DESCRIBE_CLIENT_QUOTAS DescribeClientQuotasRequest describe_client_quotas,
+    ALTER_CLIENT_QUOTAS AlterClientQuotasRequest alter_client_quotas,
+    DESCRIBE_USER_SCRAM_CREDENTIALS DescribeUserScramCredentialsRequest describe_user_scram_credentials,
+    ALTER_USER_SCRAM_CREDENTIALS AlterUserScramCredentialsRequest alter_user_scram_credentials,
+    DESCRIBE_QUORUM DescribeQuorumRequest describe_quorum,
+    UPDATE_FEATURES UpdateFeaturesRequest update_features,
     CREATE_TOPICS CreateTopicsRequest create_topics,
     DELETE_TOPICS DeleteTopicsRequest delete_topics,
     DESCRIBE_CONFIGS DescribeConfigsRequest describe_configs,
@@ -226,6 +257,9 @@ impl State {
             now: Time::ZERO,
             configs: Configs::default(),
             releases: BTreeMap::new(),
+            features: Features::default(),
+            quotas: Quotas::default(),
+            transactions: Transactions::default(),
             timers: Timers::default(),
             answers: Vec::new(),
             random,
@@ -280,6 +314,7 @@ impl State {
             Timer::Retention => self.apply_retention(at),
             Timer::Compaction => self.compact_logs(at),
             Timer::ConsumerGroupMember { group, member } => self.consumer_group_member_due(group, member, at),
+            Timer::Transaction(id) => self.transaction_timer(&id, at),
         }
     }
 

@@ -97,7 +97,7 @@ impl State {
             partition.leader = Some(leader);
             partition.leader_epoch += 1;
         }
-        self.wake_fetches(topic, partition);
+        self.leaders_changed();
     }
 
     /// Who leads a partition.
@@ -136,7 +136,7 @@ impl State {
             found.leader = running.first().copied();
             found.leader_epoch += 1;
         }
-        self.wake_fetches(topic, partition);
+        self.leaders_changed();
         Ok(())
     }
 
@@ -203,7 +203,7 @@ impl State {
             }
             partition.replicas = replicas;
         }
-        self.wake_fetches(topic, partition);
+        self.leaders_changed();
         Ok(())
     }
 

@@ -15,6 +15,9 @@ impl State {
             let message = format!("Unable to replicate the partition {factor} time(s): {why}");
             Refusal::new(ErrorCode::INVALID_REPLICATION_FACTOR, message)
         };
+        if partitions > MAX_PARTITIONS {
+            return Err(too_many());
+        }
         let wanted = usize::try_from(factor).unwrap_or(0);
         let running = in_turns(&self.brokers, true);
         let stopped = in_turns(&self.brokers, false);
@@ -23,10 +26,12 @@ impl State {
         }
         let all = running.len() + stopped.len();
         if wanted > all {
-            let why = format!("cannot be reached because only {all} broker(s) are registered.");
-            return Err(refused(format!("The target replication factor of {factor} {why}")));
+            return Err(refused(format!(
+                "The target replication factor of {factor} cannot be reached because only {all} broker(s) are \
+                 registered or some brokers have all their log directories cordoned."
+            )));
         }
-        let count = usize::try_from(partitions.min(MAX_PARTITIONS)).unwrap_or(0);
+        let count = usize::try_from(partitions).unwrap_or(0);
         let first = self.random.usize(..running.len());
         let replicas = |partition: usize| {
             let turned = running.iter().cycle().skip((first + partition) % running.len()).take(running.len());
@@ -83,6 +88,11 @@ impl State {
     }
 }
 
+/// More than [`MAX_PARTITIONS`].
+pub(super) fn too_many() -> Refusal {
+    Refusal::new(ErrorCode::POLICY_VIOLATION, "Excessively large number of partitions per request.")
+}
+
 /// The brokers that run, or that do not, so that neighbours are of different racks as far as there are racks.
 fn in_turns(brokers: &Brokers, running: bool) -> Vec<i32> {
     let mut places: BTreeMap<Option<&str>, usize> = BTreeMap::new();
@@ -123,7 +133,7 @@ mod tests {
         assert!(harness.state.place(9, 3).unwrap().iter().all(|replicas| replicas[2] == 2));
         let refusal = harness.state.place(1, 4).unwrap_err();
         assert_eq!(refusal.code, ErrorCode::INVALID_REPLICATION_FACTOR);
-        assert!(refusal.message.unwrap().ends_with("only 3 broker(s) are registered."));
+        assert!(refusal.message.unwrap().contains("because only 3 broker(s) are registered or"));
         [1, 3].into_iter().for_each(|id| harness.state.broker_stopped(id));
         assert!(harness.state.place(1, 1).unwrap_err().message.unwrap().ends_with("currently fenced."));
     }

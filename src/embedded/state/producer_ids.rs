@@ -1,12 +1,11 @@
 //! InitProducerId, versions 0 to 5 (KIP-98, KIP-360): ids for idempotent producers. They are unique and rise.
 
-use super::log::Claim;
 use super::{Context, Reply, State};
 use crate::ErrorCode;
 use crate::protocol::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 
 impl State {
-    pub(super) fn init_producer_id(&mut self, _context: &Context, request: InitProducerIdRequest) -> Reply {
+    pub(super) fn init_producer_id(&mut self, context: &Context, request: InitProducerIdRequest) -> Reply {
         let failed = |code: ErrorCode| {
             Reply::of(InitProducerIdResponse { error_code: code.0, producer_epoch: -1, ..Default::default() })
         };
@@ -18,8 +17,7 @@ impl State {
                 let producer_id = self.new_producer_id();
                 Reply::of(InitProducerIdResponse { producer_id, producer_epoch: 0, ..Default::default() })
             }
-            Some("") => failed(ErrorCode::INVALID_REQUEST),
-            Some(_) => failed(ErrorCode::COORDINATOR_NOT_AVAILABLE),
+            Some(_) => self.init_transactional_id(context, &request),
         }
     }
 
@@ -28,18 +26,6 @@ impl State {
         let id = self.next_producer_id;
         self.next_producer_id += 1;
         id
-    }
-
-    /// Whether this partition is part of the producer's transaction that is under way. There are none.
-    pub(super) fn verify_transaction(
-        &mut self,
-        _context: &Context,
-        _transactional_id: &str,
-        _claim: &Claim,
-        _topic: &str,
-        _partition: i32,
-    ) -> Result<(), ErrorCode> {
-        Err(ErrorCode::INVALID_TXN_STATE)
     }
 }
 

@@ -76,11 +76,6 @@ impl Release {
     pub(super) fn is_at_least(&self, major: u32, minor: u32) -> bool {
         self.number >= (major, minor)
     }
-
-    /// The level of a feature that a cluster of this release has; 0 if it does not know it.
-    pub(super) fn feature(&self, name: &str) -> i16 {
-        self.features.iter().find(|(known, ..)| *known == name).map_or(0, |(_, _, _, level)| *level)
-    }
 }
 
 #[cfg(test)]
@@ -109,6 +104,6 @@ mod tests {
         // 1.0 speaks 0 to 5, but this crate's messages begin with 3.
         assert_eq!(release.offers(ApiKey::PRODUCE), Some(3..=5));
         assert_eq!(release.offers(ApiKey::DESCRIBE_CLUSTER), None);
-        assert_eq!(release.feature("transaction.version"), 0);
+        assert!(release.features.is_empty());
     }
 }

@@ -19,6 +19,8 @@ pub(super) enum Timer {
         group: String,
         member: String,
     },
+    /// A transactional id: its transaction takes too long, or it is not used.
+    Transaction(String),
 }
 
 /// All timers, by time.

@@ -159,7 +159,7 @@ impl State {
     pub(in crate::embedded) fn remove_topic(&mut self, name: &str) -> bool {
         let removed = self.topics.remove(name).is_some();
         self.offsets.remove_topic(name);
-        self.wake_all_fetches();
+        self.leaders_changed();
         removed
     }
 
@@ -169,6 +169,12 @@ impl State {
         if let Some(topic) = self.topics.get_mut(topic) {
             topic.partitions.extend(partitions);
         }
+    }
+
+    /// Partitions have other leaders, or are gone: who waits for them is told.
+    pub(super) fn leaders_changed(&mut self) {
+        self.finish_transactions();
+        self.wake_all_fetches();
     }
 
     /// A broker has stopped: it leaves the in-sync replicas, except where it is the last one, and others lead.
@@ -186,7 +192,7 @@ impl State {
             }
         }
         self.forget_sessions(id);
-        self.wake_all_fetches();
+        self.leaders_changed();
     }
 
     /// A broker has come back: it is in sync at once, and leads what has no leader.
@@ -207,6 +213,6 @@ impl State {
                 partition.leader_epoch += 1;
             }
         }
-        self.wake_all_fetches();
+        self.leaders_changed();
     }
 }

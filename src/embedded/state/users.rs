@@ -38,4 +38,21 @@ impl Users {
         let mut credentials = self.scram.get(user)?.iter();
         credentials.find(|(known, _)| *known == mechanism).map(|(_, credential)| credential)
     }
+
+    /// Takes a credential away; whether it was there.
+    pub(super) fn remove_scram(&mut self, user: &str, mechanism: ScramMechanism) -> bool {
+        let Some(credentials) = self.scram.get_mut(user) else { return false };
+        let before = credentials.len();
+        credentials.retain(|(known, _)| *known != mechanism);
+        let removed = credentials.len() < before;
+        if credentials.is_empty() {
+            self.scram.remove(user);
+        }
+        removed
+    }
+
+    /// Who has a credential, by name.
+    pub(super) fn scram_users(&self) -> impl Iterator<Item = &str> {
+        self.scram.keys().map(String::as_str)
+    }
 }

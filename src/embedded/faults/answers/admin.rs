@@ -18,10 +18,12 @@ use crate::protocol::messages::alter_replica_log_dirs::{
 use crate::protocol::messages::alter_user_scram_credentials::{
     AlterUserScramCredentialsRequest, AlterUserScramCredentialsResponse, AlterUserScramCredentialsResult,
 };
+use crate::protocol::messages::create_acls::{AclCreationResult, CreateAclsRequest, CreateAclsResponse};
 use crate::protocol::messages::create_partitions::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopicResult,
 };
 use crate::protocol::messages::create_topics::{CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse};
+use crate::protocol::messages::delete_acls::{DeleteAclsFilterResult, DeleteAclsRequest, DeleteAclsResponse};
 use crate::protocol::messages::delete_topics::{DeletableTopicResult, DeleteTopicsRequest, DeleteTopicsResponse};
 use crate::protocol::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResponse, DescribeConfigsResult,
@@ -179,5 +181,19 @@ impl Fail for DescribeLogDirsRequest {
         let results = vec![DescribeLogDirsResult { error_code, ..Default::default() }];
         let error_code = if version >= 3 { error_code } else { 0 };
         DescribeLogDirsResponse { error_code, results, ..Default::default() }
+    }
+}
+
+impl Fail for CreateAclsRequest {
+    fn fail(self, _version: i16, error_code: i16) -> CreateAclsResponse {
+        let failed = |_| AclCreationResult { error_code, ..Default::default() };
+        CreateAclsResponse { results: each(self.creations, failed), ..Default::default() }
+    }
+}
+
+impl Fail for DeleteAclsRequest {
+    fn fail(self, _version: i16, error_code: i16) -> DeleteAclsResponse {
+        let failed = |_| DeleteAclsFilterResult { error_code, ..Default::default() };
+        DeleteAclsResponse { filter_results: each(self.filters, failed), ..Default::default() }
     }
 }

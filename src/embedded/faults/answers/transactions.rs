@@ -12,6 +12,10 @@ use crate::protocol::messages::describe_transactions::{
     DescribeTransactionsRequest, DescribeTransactionsResponse, TransactionState,
 };
 use crate::protocol::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use crate::protocol::messages::write_txn_markers::{
+    WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult, WriteTxnMarkersRequest,
+    WriteTxnMarkersResponse,
+};
 
 impl Fail for InitProducerIdRequest {
     fn fail(self, _version: i16, error_code: i16) -> InitProducerIdResponse {
@@ -61,5 +65,21 @@ impl Fail for DescribeTransactionsRequest {
     fn fail(self, _version: i16, error_code: i16) -> DescribeTransactionsResponse {
         let failed = |transactional_id| TransactionState { error_code, transactional_id, ..Default::default() };
         DescribeTransactionsResponse { transaction_states: each(self.transactional_ids, failed), ..Default::default() }
+    }
+}
+
+impl Fail for WriteTxnMarkersRequest {
+    fn fail(self, _version: i16, error_code: i16) -> WriteTxnMarkersResponse {
+        let markers = each(self.markers, |marker| WritableTxnMarkerResult {
+            producer_id: marker.producer_id,
+            topics: each(marker.topics, |topic| WritableTxnMarkerTopicResult {
+                name: topic.name,
+                partitions: each(topic.partition_indexes, |partition_index| WritableTxnMarkerPartitionResult {
+                    partition_index,
+                    error_code,
+                }),
+            }),
+        });
+        WriteTxnMarkersResponse { markers }
     }
 }

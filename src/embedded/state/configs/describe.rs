@@ -158,7 +158,12 @@ impl State {
             read_only: definition.is_some_and(|definition| definition.read_only),
             is_sensitive,
             source,
-            synonyms: if resource == Resource::Broker { vec![synonym] } else { Vec::new() },
+            // What is the default here is no config of the brokers'.
+            synonyms: if [source::DEFAULT, source::BROKER_LOGGER].contains(&source) {
+                Vec::new()
+            } else {
+                vec![synonym]
+            },
             kind: definition.map_or(0, |definition| definition.kind as i8),
         }
     }

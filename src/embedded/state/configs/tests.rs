@@ -143,6 +143,14 @@ fn a_groups_config_is_its_own_or_the_brokers_and_keeps_to_the_brokers_limits() {
 }
 
 #[test]
+fn a_client_metrics_config_shows_what_was_set() {
+    let mut harness = harness(&[]);
+    assert_eq!(value(&mut harness, METRICS, "m", "interval.ms"), ("300000".into(), 5, vec![]));
+    assert_eq!(alter(&mut harness, METRICS, "m", &[("interval.ms", SET, Some("1000"))]).0, 0);
+    assert_eq!(value(&mut harness, METRICS, "m", "interval.ms"), ("1000".into(), 7, vec!["interval.ms=1000:7".into()]));
+}
+
+#[test]
 fn lists_grow_and_shrink_by_their_parts() {
     let mut harness = harness(&[]);
     let policy = |harness: &Harness| harness.state.topic_config("t", "cleanup.policy").unwrap().into_owned();

@@ -18,7 +18,7 @@ mod tests;
 pub(in crate::embedded) use append::{Appended, Marker};
 pub(in crate::embedded) use checked::{Checked, CheckedBatch, Refusal, UNPACKED_BYTES, check};
 pub(in crate::embedded) use config::LogConfig;
-pub(in crate::embedded) use producers::{Claim, Producers};
+pub(in crate::embedded) use producers::{Claim, Producer, Producers};
 pub(in crate::embedded) use read::Slice;
 
 use crate::batch::{ControlType, RecordBatch, RecordBatches, edit};

@@ -285,5 +285,6 @@ fn transactional_batches_need_a_transaction() {
     assert_eq!(outcome(&mut harness, &batch).0, code(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED));
     let request = ProduceRequest { transactional_id: Some("tx".into()), ..produce_request(-1, Some(batch.bytes())) };
     let response = harness.call(1, 12, request);
-    assert_eq!(response.responses[0].partition_responses[0].error_code, code(ErrorCode::INVALID_TXN_STATE));
+    // There is no coordinator that knows of it.
+    assert_eq!(response.responses[0].partition_responses[0].error_code, code(ErrorCode::NOT_ENOUGH_REPLICAS));
 }
