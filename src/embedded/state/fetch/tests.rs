@@ -165,6 +165,13 @@ fn a_reader_whose_history_was_cut_is_told_where() {
     assert_eq!(data.records, Some(Bytes::new()));
     assert_eq!(offsets(&fetch(&mut harness, after(3, 0))), [3, 4, 5, 6]);
     assert_eq!(fetch(&mut harness, after(3, 9)).error_code, ErrorCode::OFFSET_OUT_OF_RANGE.0);
+    // An epoch that this log has not seen, between two that it has.
+    for _ in 0..2 {
+        harness.state.truncate("t", 0, 5).unwrap();
+    }
+    produce(&mut harness, &batch(1));
+    let data = fetch(&mut harness, after(4, 2));
+    assert_eq!((data.diverging_epoch.epoch, data.diverging_epoch.end_offset), (1, 5));
 }
 
 #[test]
