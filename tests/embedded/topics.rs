@@ -97,7 +97,7 @@ fn t4_partitions_that_are_added_are_written_to_and_a_group_misses_nothing_in_the
 #[test]
 fn t5_a_partition_without_a_leader_holds_up_its_own_records_only() {
     let cluster = Cluster::start(2).unwrap();
-    cluster.create_topic_with(&NewTopic::new("t").assignment(0, &[1]).assignment(1, &[2])).unwrap();
+    cluster.create_topic_with(&NewTopic::new("t").assignment(0, [1]).assignment(1, [2])).unwrap();
     let client = client(&cluster);
     let producer = producer(&client, |builder| builder.linger(Duration::ZERO));
     let send =
