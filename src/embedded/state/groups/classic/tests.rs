@@ -4,5 +4,6 @@ mod admin;
 mod joining;
 mod members;
 mod moving;
+mod orders;
 mod support;
 mod syncing;
