@@ -7,7 +7,7 @@ use crate::protocol::messages::metadata::MetadataRequestTopic;
 use crate::protocol::messages::{ApiKey, MetadataRequest, MetadataResponse};
 use bytes::Bytes;
 use std::io::Read;
-use std::sync::{Arc, Barrier};
+use std::sync::Arc;
 use std::time::Duration;
 
 const METADATA: ApiKey = ApiKey::METADATA;
@@ -196,18 +196,19 @@ fn answers_are_edited_and_a_script_may_use_the_cluster_even_to_stop_its_own_brok
 #[test]
 fn a_script_that_waits_or_panics_holds_up_its_own_connection_only() {
     let cluster = Cluster::start(1).unwrap();
-    let (entered, go_on) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
-    let barriers = (entered.clone(), go_on.clone());
+    // Bound 1: each carries one message.
+    let (enter, entered) = crossbeam_channel::bounded(1);
+    let (go, go_on) = crossbeam_channel::bounded(1);
     cluster.intercept(move |_: &MetadataRequest, _| {
-        barriers.0.wait();
-        barriers.1.wait();
+        enter.send(()).unwrap();
+        go_on.recv_timeout(LIMIT).unwrap();
         panic!("on purpose, by a test");
     });
     let mut bare = Bare::connect(&cluster, 1);
     bare.send(VERSION, &asking("t"));
-    entered.wait();
+    entered.recv_timeout(LIMIT).unwrap();
     assert!(Bare::connect(&cluster, 1).ask(18, 0, &[]).is_some());
-    go_on.wait();
+    go.send(()).unwrap();
     assert!(bare.is_closed());
     eventually("the end of the connections", || cluster.connections(1) == 0);
 }
