@@ -82,7 +82,8 @@
 //!
 //! `tls` takes its cryptography from the provider that the process has installed for rustls, and if there is none, from
 //! graviola, which needs no C compiler but a processor of about 2014 or later. `tls-ring`, not on by default, puts ring in
-//! its place, for any processor, and needs a C compiler.
+//! its place, for any processor, and needs a C compiler. `oidc`, not on by default, gets tokens for OAUTHBEARER from an OpenID
+//! provider.
 //!
 //! `embedded`, not on by default, is a Kafka cluster in this process, `sarameya::embedded::Cluster`, for first runs and for tests
 //! of programs that use Kafka.
@@ -123,6 +124,8 @@ pub use group::{
     ConsumerGroupSession, Errors, GroupAssignment, GroupMember, HandlerResult, RangeAssignor, RoundRobinAssignor,
     StopHandle,
 };
+#[cfg(feature = "oidc")]
+pub use net::OidcClientCredentials;
 pub use producer::{
     Acks, Crc32Partitioner, Delivery, Fnv1aPartitioner, Murmur2Partitioner, Partitioner, Producer, ProducerBuilder,
     RandomPartitioner, RecordMetadata, RoundRobinPartitioner, SendError, SyncProducer,

@@ -191,7 +191,7 @@ impl ClientBuilder {
 
     /// Protects connections in this way and no other. To go on with less than was asked for would be worse than to fail.
     fn protect(mut self, protocol: SecurityProtocol, properties: &Properties) -> Result<Self> {
-        self.sasl = protocol.has_sasl().then(|| Sasl::from_properties(properties)).transpose()?;
+        self.sasl = protocol.has_sasl().then(|| sasl(properties)).transpose()?;
         #[cfg(feature = "tls")]
         {
             self.tls = protocol.has_tls().then(|| Tls::from_properties(properties)).transpose()?;
@@ -297,6 +297,19 @@ impl ClientBuilder {
             client_rack: Some(self.client_rack).filter(|rack| !rack.is_empty()),
         })
     }
+}
+
+fn sasl(properties: &Properties) -> Result<Sasl> {
+    const ENDPOINT: &str = "sasl.oauthbearer.token.endpoint.url";
+    if properties.get("sasl.mechanism").map(str::trim) == Some("OAUTHBEARER") && properties.get(ENDPOINT).is_some() {
+        #[cfg(feature = "oidc")]
+        if let Some(provider) = crate::net::OidcClientCredentials::from_properties(properties)? {
+            return Ok(Sasl::oauthbearer(provider));
+        }
+        #[cfg(not(feature = "oidc"))]
+        return Err(Error::config(ENDPOINT, "needs sarameya's feature oidc"));
+    }
+    Sasl::from_properties(properties)
 }
 
 #[cfg(test)]

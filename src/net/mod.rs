@@ -10,6 +10,8 @@ mod connection;
 mod deadline;
 mod dial;
 mod interrupt;
+#[cfg(feature = "oidc")]
+mod oidc;
 #[cfg(test)]
 pub(crate) mod scripted;
 mod stream;
@@ -22,6 +24,8 @@ mod versions;
 pub(crate) use connection::{Connection, NetConfig, Peer, Security};
 pub(crate) use deadline::Deadline;
 pub(crate) use interrupt::{Interrupt, Waker};
+#[cfg(feature = "oidc")]
+pub use oidc::OidcClientCredentials;
 pub(crate) use stream::Readiness;
 #[cfg(feature = "embedded")]
 pub(crate) use stream::wait_for;

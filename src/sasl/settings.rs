@@ -250,7 +250,7 @@ impl OAuthBearerToken {
         self
     }
 
-    pub(super) fn token(&self) -> &Secret {
+    pub(crate) fn token(&self) -> &Secret {
         &self.token
     }
 

@@ -4,11 +4,11 @@
 #[cfg(feature = "embedded")]
 mod acceptor;
 mod connector;
-mod pem;
-mod provider;
+pub(super) mod pem;
+pub(super) mod provider;
 mod session;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod verifier;
 
 #[cfg(feature = "embedded")]

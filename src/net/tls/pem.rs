@@ -15,7 +15,7 @@ struct Section<'a> {
 }
 
 /// All certificates, in their order. The error says what is wrong.
-pub(super) fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(in crate::net) fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let sections = sections(text)?;
     let certificates: Vec<_> = sections
         .iter()

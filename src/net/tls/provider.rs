@@ -5,7 +5,7 @@ use rustls::crypto::CryptoProvider;
 use std::sync::Arc;
 
 /// The provider the process has chosen, if it has; else the one this crate was built with.
-pub(super) fn provider() -> Result<Arc<CryptoProvider>> {
+pub(in crate::net) fn provider() -> Result<Arc<CryptoProvider>> {
     // A program that uses rustls elsewhere, with aws-lc-rs and FIPS perhaps, has one provider for all.
     if let Some(chosen) = CryptoProvider::get_default() {
         return Ok(chosen.clone());

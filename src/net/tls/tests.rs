@@ -22,17 +22,17 @@ const LONG: Duration = Duration::from_secs(30);
 const METADATA: &[(i16, i16, i16)] = &[(MetadataRequest::KEY, 0, 12)];
 
 /// A certificate authority and what it issues.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(in crate::net) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate and its key, as PEM.
 #[derive(Clone)]
-struct Issued {
+pub(in crate::net) struct Issued {
     certificate: String,
     key: String,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(in crate::net) fn new() -> Self {
         Self::named(&format!("authority {}", fastrand::u64(..)))
     }
 
@@ -43,11 +43,11 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    fn pem(&self) -> String {
+    pub(in crate::net) fn pem(&self) -> String {
         self.0.pem()
     }
 
-    fn issue(&self, names: &[&str]) -> Issued {
+    pub(in crate::net) fn issue(&self, names: &[&str]) -> Issued {
         self.issue_with(names, |_| {})
     }
 
@@ -60,7 +60,7 @@ impl Authority {
 }
 
 /// A server with this certificate; with `clients` it wants one from the client too, issued by that authority.
-fn server(issued: &Issued, clients: Option<&Authority>) -> Arc<ServerConfig> {
+pub(in crate::net) fn server(issued: &Issued, clients: Option<&Authority>) -> Arc<ServerConfig> {
     let provider = super::provider::provider().unwrap();
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
     let builder = match clients {
