@@ -336,7 +336,7 @@ mod tests {
                 topic("t", 1, 3),
                 38,
                 "Unable to replicate the partition 3 time(s): The target replication factor of 3 cannot be reached \
-                 because only 2 broker(s) are registered.",
+                 because only 2 broker(s) are registered or some brokers have all their log directories cordoned.",
             ),
             (topic("t", 10_001, 1), 44, "Excessively large number of partitions per request."),
             (both, 42, "A manual partition assignment was specified, but numPartitions was not set to -1."),
