@@ -53,9 +53,10 @@ impl Api {
         })
     }
 
-    /// Reads the body of a request, all of `bytes`.
+    /// Reads the body of a request. What follows it in `bytes` is ignored, as Kafka's brokers do: librdkafka's request for
+    /// the metadata of all topics has such bytes.
     pub fn decode_request(&self, version: i16, bytes: Bytes) -> Result<Box<dyn Message>> {
-        whole(self.request, version, bytes)
+        (self.request)(&mut Reader::new(bytes), version)
     }
 
     /// Reads the body of a response, all of `bytes`.
@@ -271,5 +272,16 @@ mod tests {
         assert_eq!(format!("{request:?}"), "SaslAuthenticateRequest { auth_bytes: <7 bytes hidden> }");
         let message = Api::find(ApiKey::SASL_AUTHENTICATE).unwrap().decode_request(0, Bytes::from_static(&[0; 4]));
         assert!(message.unwrap().into_any().downcast::<SaslAuthenticateRequest>().is_ok());
+    }
+
+    #[test]
+    fn bytes_after_a_request_are_ignored_and_after_a_response_refused() {
+        let api = Api::find(ApiKey::METADATA).unwrap();
+        // What librdkafka sends to ask for all topics: the count is four bytes long although one says it all.
+        let all_topics = Bytes::from_static(&[0, 0, 0, 0, 1, 0, 0]);
+        let request = api.decode_request(12, all_topics).unwrap().into_any().downcast::<MetadataRequest>().unwrap();
+        assert!(request.topics.is_none());
+        assert!(api.decode_response(0, Bytes::from_static(&[0; 8])).is_ok());
+        assert!(api.decode_response(0, Bytes::from_static(&[0; 9])).is_err());
     }
 }

@@ -8,7 +8,10 @@ use crate::protocol::messages::ApiKey;
 use crate::protocol::messages::api_versions::{
     ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
 };
+use crate::protocol::messages::produce::ProduceRequest;
 use std::ops::RangeInclusive;
+
+const ELIGIBLE_LEADER_REPLICAS: &str = "eligible.leader.replicas.version";
 
 impl State {
     pub(super) fn api_versions(&mut self, context: &Context, request: ApiVersionsRequest) -> Reply {
@@ -35,7 +38,9 @@ impl State {
     fn offered_versions(&self, broker: i32) -> ApiVersionsResponse {
         let range = |key: ApiKey| {
             let range = self.offers(broker, key)?;
-            Some(ApiVersion { api_key: key.0, min_version: *range.start(), max_version: *range.end() })
+            // Kafka 4 says so although it has no versions before 3: librdkafka would see no compression (KAFKA-18659).
+            let min_version = if key.0 == ProduceRequest::KEY { 0 } else { *range.start() };
+            Some(ApiVersion { api_key: key.0, min_version, max_version: *range.end() })
         };
         let mut api_keys: Vec<ApiVersion> = SERVED.iter().copied().filter_map(range).collect();
         api_keys.sort_by_key(|api| api.api_key);
@@ -75,6 +80,14 @@ impl State {
     /// Makes a broker play a release.
     pub(in crate::embedded) fn set_release(&mut self, broker: i32, release: &'static Release) {
         self.releases.insert(broker, release);
+        if !self.has_eligible_leader_replicas(broker) {
+            self.settings.unshare_min_insync_replicas();
+        }
+    }
+
+    /// Whether a broker plays a release with eligible leader replicas (KIP-966).
+    pub(super) fn has_eligible_leader_replicas(&self, broker: i32) -> bool {
+        self.feature(broker, ELIGIBLE_LEADER_REPLICAS) > 0
     }
 
     /// Whether a broker refuses what only the controller does: before KRaft no broker passed requests on.

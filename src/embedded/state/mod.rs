@@ -241,8 +241,9 @@ served! {
 }
 
 impl State {
-    pub(super) fn new(settings: Settings, brokers: Brokers, started_ms: i64, seed: u64) -> Self {
+    pub(super) fn new(mut settings: Settings, brokers: Brokers, started_ms: i64, seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
+        settings.share_min_insync_replicas();
         Self {
             settings,
             brokers,

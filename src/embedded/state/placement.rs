@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 /// The most partitions that one request may make, so that a number from the wire takes no memory to speak of.
 pub(super) const MAX_PARTITIONS: i32 = 10_000;
+/// The end of Kafka's words for too few brokers. Here no directory is ever closed to new partitions.
+const CORDONED: &str = "all their log directories cordoned.";
 
 impl State {
     /// Replicas for so many new partitions, each with another first one, and racks taken in turn. Stopped brokers come
@@ -22,14 +24,12 @@ impl State {
         let running = in_turns(&self.brokers, true);
         let stopped = in_turns(&self.brokers, false);
         if running.is_empty() {
-            return Err(refused("All brokers are currently fenced.".into()));
+            return Err(refused(format!("All brokers are currently fenced, or have {CORDONED}")));
         }
         let all = running.len() + stopped.len();
         if wanted > all {
-            return Err(refused(format!(
-                "The target replication factor of {factor} cannot be reached because only {all} broker(s) are \
-                 registered or some brokers have all their log directories cordoned."
-            )));
+            let why = format!("only {all} broker(s) are registered or some brokers have {CORDONED}");
+            return Err(refused(format!("The target replication factor of {factor} cannot be reached because {why}")));
         }
         let count = usize::try_from(partitions).unwrap_or(0);
         let first = self.random.usize(..running.len());
@@ -133,9 +133,9 @@ mod tests {
         assert!(harness.state.place(9, 3).unwrap().iter().all(|replicas| replicas[2] == 2));
         let refusal = harness.state.place(1, 4).unwrap_err();
         assert_eq!(refusal.code, ErrorCode::INVALID_REPLICATION_FACTOR);
-        assert!(refusal.message.unwrap().contains("because only 3 broker(s) are registered or"));
+        assert!(refusal.message.unwrap().ends_with("all their log directories cordoned."));
         [1, 3].into_iter().for_each(|id| harness.state.broker_stopped(id));
-        assert!(harness.state.place(1, 1).unwrap_err().message.unwrap().ends_with("currently fenced."));
+        assert!(harness.state.place(1, 1).unwrap_err().message.unwrap().ends_with(CORDONED));
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 type Values = BTreeMap<String, String>;
 
+pub(super) const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
+
 /// What the brokers are configured with. What is not set has Kafka's default.
 ///
 /// The first of these counts: what a client set for one broker, what it set for all, what the cluster was started with,
@@ -63,6 +65,19 @@ impl Settings {
             Some(broker) => self.for_one.entry(broker).or_default(),
             None => &mut self.for_all,
         }
+    }
+
+    /// Where a replica that left the in-sync ones may still lead (KIP-966), `min.insync.replicas` is one value for all
+    /// brokers that can't be taken away: what they were started with, until a client sets another.
+    pub(in crate::embedded) fn share_min_insync_replicas(&mut self) {
+        let value = self.started_with(MIN_INSYNC_REPLICAS).or_else(|| broker_default(MIN_INSYNC_REPLICAS));
+        let value = value.unwrap_or("1").to_owned();
+        self.for_all.insert(MIN_INSYNC_REPLICAS.to_owned(), value);
+    }
+
+    /// Takes back [`Self::share_min_insync_replicas`], for releases before that.
+    pub(in crate::embedded) fn unshare_min_insync_replicas(&mut self) {
+        self.for_all.remove(MIN_INSYNC_REPLICAS);
     }
 
     /// A number; 0 where there is none.

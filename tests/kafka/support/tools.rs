@@ -143,7 +143,7 @@ pub(crate) fn java_program() -> PathBuf {
 }
 
 /// The class of a tool, which moved over the versions; a name with a dot is a class already.
-fn class(version: Version, tool: &str) -> String {
+pub(crate) fn class(version: Version, tool: &str) -> String {
     use Version::{V3_9_1, V4_3_0};
     let moved_by_3_9 = matches!(version, V3_9_1 | V4_3_0);
     let moved_by_4 = version == V4_3_0;

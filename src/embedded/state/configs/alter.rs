@@ -7,6 +7,7 @@ use super::definitions::{Kind, Resource, definitions};
 use super::describe::ROOT_LOGGER;
 use crate::ErrorCode;
 use crate::embedded::state::refusal::{Refusal, code_and_message};
+use crate::embedded::state::settings::MIN_INSYNC_REPLICAS;
 use crate::embedded::state::topics::check_name;
 use crate::embedded::state::{Context, Reply, State};
 use crate::protocol::messages::alter_configs::{
@@ -160,6 +161,9 @@ impl State {
         }
         let now = self.altered(resource, alteration)?;
         self.check_configs(resource, &now, alteration)?;
+        if resource == Resource::Broker && self.has_eligible_leader_replicas(broker) {
+            check_min_insync_replicas(name, &self.stored(resource, name), &now)?;
+        }
         if resource == Resource::Topic && self.topics.get(name).is_none() {
             let words = format!("The topic '{name}' does not exist.");
             return Err(Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, words));
@@ -296,6 +300,19 @@ fn check_broker_configs(values: &Values, alteration: &Alteration) -> Result<(), 
         if let Some(definition) = known.get(name.as_str()) {
             definition.check(name, value).or_else(refused)?;
         }
+    }
+    Ok(())
+}
+
+/// All brokers share one value, always (KIP-966).
+fn check_min_insync_replicas(broker: &str, before: &Values, now: &Values) -> Result<(), Refusal> {
+    let refused = |words: &str| Err(Refusal::new(ErrorCode::INVALID_CONFIG, format!("{words} while ELR is enabled.")));
+    let value = now.get(MIN_INSYNC_REPLICAS);
+    if !broker.is_empty() && value != before.get(MIN_INSYNC_REPLICAS) {
+        return refused("Broker-level min.insync.replicas cannot be altered");
+    }
+    if broker.is_empty() && value.is_none() {
+        return refused("Cluster-level min.insync.replicas cannot be removed");
     }
     Ok(())
 }

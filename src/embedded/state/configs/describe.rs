@@ -51,7 +51,9 @@ impl State {
         match Resource::of(asked.resource_type) {
             Some(Resource::Topic) => {
                 check_name(name)?;
-                let topic = self.topics.get(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+                // Here too Kafka has no words.
+                let unknown = || Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "");
+                let topic = self.topics.get(name).ok_or_else(unknown)?;
                 Ok(self.topic_config_entries(&topic.configs))
             }
             Some(Resource::Broker) if name.is_empty() => Ok(self.cluster_entries()),

@@ -99,9 +99,27 @@ fn a_brokers_config_is_its_own_or_that_of_all_or_what_it_was_started_with() {
     assert_eq!(harness.state.settings.number("log.cleaner.threads"), 3);
     assert_eq!(harness.state.settings.get_for(1, "log.cleaner.threads"), Some("4"));
     let cluster = describe(&mut harness, BROKER, "").configs;
-    assert_eq!((cluster.len(), cluster[0].name.as_str(), cluster[0].config_source), (1, "log.cleaner.threads", 3));
+    let cluster: Vec<_> = cluster.iter().map(|config| (config.name.as_str(), config.config_source)).collect();
+    assert_eq!(cluster, [("log.cleaner.threads", 3), ("min.insync.replicas", 3)]);
     assert_eq!(config(&mut harness, BROKER, "1", "node.id").value.as_deref(), Some("1"));
     assert!(config(&mut harness, BROKER, "1", "node.id").read_only);
+}
+
+#[test]
+fn min_insync_replicas_is_one_value_for_all_brokers_from_4_1_on() {
+    const NAME: &str = "min.insync.replicas";
+    let mut harness = harness(&[(NAME, "2")]);
+    let all = ["min.insync.replicas=2:3", "min.insync.replicas=2:4", "min.insync.replicas=1:5"].map(str::to_owned);
+    assert_eq!(value(&mut harness, TOPIC, "t", NAME), ("2".into(), 3, all.into()));
+    assert_eq!(alter(&mut harness, BROKER, "", &[(NAME, SET, Some("1"))]).0, 0);
+    for (broker, changes) in [("1", (NAME, SET, Some("2"))), ("", (NAME, DELETE, None))] {
+        let (code, words) = alter(&mut harness, BROKER, broker, &[changes]);
+        assert_eq!(code, 40);
+        assert!(words.ends_with("while ELR is enabled."), "{words}");
+    }
+    assert_eq!(value(&mut harness, TOPIC, "t", NAME).1, 3);
+    harness.state.set_release(1, super::super::releases::release("4.0").unwrap());
+    assert_eq!(value(&mut harness, TOPIC, "t", NAME).1, 4);
 }
 
 #[test]
