@@ -106,7 +106,10 @@ mod net;
 mod producer;
 pub mod protocol;
 mod record;
-#[allow(dead_code, unused_imports, reason = "the server's side is for brokers in this process")]
+#[cfg_attr(
+    not(feature = "embedded"),
+    allow(dead_code, unused_imports, reason = "the server's side is for the embedded cluster")
+)]
 mod sasl;
 
 pub use admin::{Admin, NewTopic, Results, TopicPartition};

@@ -41,8 +41,6 @@ mod listener;
 mod memory;
 mod records;
 mod server;
-// Until every family of APIs uses what it is given.
-#[allow(dead_code)]
 mod state;
 #[cfg(test)]
 mod tests;

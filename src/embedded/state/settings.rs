@@ -44,6 +44,7 @@ impl Settings {
     }
 
     /// The same for one broker, where clients can set values of its own.
+    #[cfg(test)]
     pub(super) fn get_for(&self, broker: i32, name: &str) -> Option<&str> {
         let own = self.for_one.get(&broker).and_then(|values| values.get(name));
         own.map(String::as_str).or_else(|| self.get(name))

@@ -63,19 +63,16 @@ struct Synonym {
 impl State {
     /// The value of a topic's config that is in force: the topic's own, else the brokers'. Of a topic that there is not,
     /// the brokers'. `None` for a name that Kafka has no topic config of.
+    #[cfg(test)]
     pub(in crate::embedded) fn topic_config(&self, topic: &str, name: &str) -> Option<Cow<'_, str>> {
         let own = self.topics.get(topic).and_then(|topic| topic.configs.get(name));
         own.map(|value| Cow::Borrowed(value.as_str())).or_else(|| self.topic_default(name))
     }
 
     /// A number of a topic's configs; 0 where there is none.
+    #[cfg(test)]
     pub(in crate::embedded) fn topic_number(&self, topic: &str, name: &str) -> i64 {
         self.topic_config(topic, name).and_then(|value| value.trim().parse().ok()).unwrap_or(0)
-    }
-
-    /// A flag of a topic's configs.
-    pub(in crate::embedded) fn topic_flag(&self, topic: &str, name: &str) -> bool {
-        self.topic_config(topic, name).is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
     }
 
     /// What topics have that say nothing themselves.

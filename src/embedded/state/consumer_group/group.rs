@@ -58,6 +58,7 @@ impl ConsumerGroup {
         }
     }
 
+    #[cfg(test)]
     pub(in crate::embedded::state) fn member(&self, id: &str) -> Option<&Member> {
         self.members.get(id)
     }

@@ -79,12 +79,8 @@ impl Groups {
         self.0.iter().map(|(id, group)| (id.as_str(), group))
     }
 
-    /// In the order of their ids.
-    pub(in crate::embedded) fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut Group)> {
-        self.0.iter_mut().map(|(id, group)| (id.as_str(), group))
-    }
-
     /// The group, if it is a classic one.
+    #[cfg(test)]
     pub(in crate::embedded) fn classic(&self, id: &str) -> Option<&ClassicGroup> {
         match self.get(id)? {
             Group::Classic(group) => Some(group),
