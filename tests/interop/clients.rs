@@ -55,6 +55,12 @@ fn sarama_administers() {
 }
 
 #[test]
+fn sarama_commits_and_aborts_transactions() {
+    require_go!();
+    program("sarama", "transaction", || native::go("sarama"));
+}
+
+#[test]
 fn franz_go_produces_and_consumes() {
     require_go!();
     program("franz", "produce", || native::go("franz"));
@@ -70,6 +76,12 @@ fn franz_go_groups_share_and_go_on() {
 fn franz_go_groups_of_the_new_protocol_share_and_go_on() {
     require_go!();
     program("franz", "group-848", || native::go("franz"));
+}
+
+#[test]
+fn franz_go_commits_and_aborts_transactions_and_moves_records_exactly_once() {
+    require_go!();
+    program("franz", "transaction", || native::go("franz"));
 }
 
 #[test]
@@ -94,6 +106,12 @@ fn rdkafka_groups_share_and_go_on() {
 fn rdkafka_groups_of_the_new_protocol_share_and_go_on() {
     require_c!();
     program("rdkafka", "group-consumer", native::rdkafka);
+}
+
+#[test]
+fn rdkafka_commits_aborts_and_fences_transactions() {
+    require_c!();
+    program("rdkafka", "transaction", native::rdkafka);
 }
 
 #[test]

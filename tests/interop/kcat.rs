@@ -76,6 +76,27 @@ fn kcat_groups_go_on_where_they_ended() {
     });
 }
 
+#[test]
+fn kcat_commits_a_transaction() {
+    require_kcat!();
+    compare("kcat-transaction", |target| {
+        let mut transcript = Transcript::default();
+        create(target, "kcat-transaction", 1);
+        for turn in ["first", "second"] {
+            let lines: String = (0..5).map(|i| format!("{turn} {i}\n")).collect();
+            let produce = ["-P", "-t", "kcat-transaction", "-X", "transactional.id=kcat-transaction"];
+            run(&mut transcript, &format!("-P {turn}"), kcat(target, &produce).stdin(input(&lines)));
+        }
+        for isolation in ["read_uncommitted", "read_committed"] {
+            let level = format!("isolation.level={isolation}");
+            let options = ["-X", &level, "-o", "beginning", "-c", "10", "-f", FORMAT];
+            let consume = [&["-C", "-t", "kcat-transaction"], &options[..]].concat();
+            run(&mut transcript, &format!("-C {isolation}"), kcat(target, &consume));
+        }
+        transcript
+    });
+}
+
 fn kcat(target: &Target, arguments: &[&str]) -> Spec {
     Spec::new("kcat").args(["-q", "-b", target.bootstrap()]).args(arguments.iter().copied())
 }
