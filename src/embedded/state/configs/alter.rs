@@ -253,12 +253,13 @@ impl State {
                 return refused(format!("Unknown group config name: {name}"));
             };
             definition.check(name, value).or_else(refused)?;
-            // The brokers' limits: consumer.X lies between group.consumer.min.X and group.consumer.max.X.
+            // The brokers' limits: consumer.X lies between group.consumer.min.X and group.consumer.max.X. One is named
+            // without its beginning.
             let (Some((protocol, rest)), Ok(number)) = (name.split_once('.'), value.trim().parse::<i64>()) else {
                 continue;
             };
             let limit = |which: &str| {
-                let limit = format!("group.{protocol}.{which}.{rest}");
+                let limit = format!("group.{protocol}.{which}.{}", rest.strip_prefix("num.").unwrap_or(rest));
                 let value = self.settings.get(&limit)?.parse::<i64>().ok()?;
                 Some((limit, value))
             };

@@ -142,8 +142,7 @@ impl Definition {
             Kind::Double => {
                 let Ok(number) = value.parse::<f64>() else { return refused(value, "Not a number of type DOUBLE") };
                 let limit = |limit: Option<&str>| limit.and_then(|limit| limit.parse::<f64>().ok());
-                // As Java prints numbers of this size.
-                let shown = format!("{number:?}");
+                let shown = java_double(number);
                 match (limit(self.min), limit(self.max)) {
                     (Some(min), _) if number < min => refused(&shown, &format!("Value must be at least {min}")),
                     (_, Some(max)) if number > max => refused(&shown, &format!("Value must be no more than {max}")),
@@ -155,6 +154,13 @@ impl Definition {
                 let stranger = parts.into_iter().find(|part| !self.allows(part));
                 stranger.map_or(Ok(()), |part| refused(part, &self.choices()))
             }
+            Kind::String if name == "share.auto.offset.reset" && !is_share_reset(value) => refused(
+                value,
+                &format!(
+                    "Invalid value `{value}` for configuration {name}. The value must be either 'earliest', 'latest' or \
+                     of the format 'by_duration:<PnDTnHnMn.nS>'."
+                ),
+            ),
             _ if !self.allows(value) => refused(value, &self.choices()),
             _ => Ok(()),
         }
@@ -180,6 +186,24 @@ impl Definition {
 
     fn choices(&self) -> String {
         format!("String must be one of: {}", self.among.iter().flatten().copied().collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// Where share groups begin; how long a duration is does not matter here.
+fn is_share_reset(value: &str) -> bool {
+    matches!(value, "earliest" | "latest")
+        || value.strip_prefix("by_duration:").is_some_and(|rest| rest.starts_with('P'))
+}
+
+/// A number as Java prints it: from ten million on, and below a thousandth, with an exponent.
+fn java_double(number: f64) -> String {
+    if number == 0.0 || (1e-3..1e7).contains(&number.abs()) {
+        return format!("{number:?}");
+    }
+    let text = format!("{number:E}");
+    match text.split_once('E') {
+        Some((digits, exponent)) if !digits.contains('.') => format!("{digits}.0E{exponent}"),
+        _ => text,
     }
 }
 
@@ -215,6 +239,8 @@ mod tests {
             ("preallocate", "1", "Invalid value 1: Expected value to be either true or false"),
             ("min.cleanable.dirty.ratio", "-100", "Invalid value -100.0: Value must be at least 0"),
             ("min.cleanable.dirty.ratio", "2", "Invalid value 2.0: Value must be no more than 1"),
+            ("min.cleanable.dirty.ratio", "1e20", "Invalid value 1.0E20: Value must be no more than 1"),
+            ("min.cleanable.dirty.ratio", "2147483647", "Invalid value 2.147483647E9: Value must be no more than 1"),
             ("cleanup.policy", "compact,foo", "Invalid value foo: String must be one of: compact, delete"),
             ("compression.gzip.level", "0", "Invalid value 0: Value must be between 1 and 9 or equal to -1"),
             ("compression.lz4.level", "18", "Invalid value 18: Value must be no more than 17"),

@@ -158,6 +158,11 @@ fn a_groups_config_is_its_own_or_the_brokers_and_keeps_to_the_brokers_limits() {
     refused("1", "consumer.session.timeout.ms must be greater than or equal to group.consumer.min.session.timeout.ms");
     refused("70000", "consumer.session.timeout.ms must be less than or equal to group.consumer.max.session.timeout.ms");
     refused("0", "Invalid value 0 for configuration consumer.session.timeout.ms: Value must be at least 1");
+    let standby = [("streams.num.standby.replicas", SET, Some("9"))];
+    let words = "streams.num.standby.replicas must be less than or equal to group.streams.max.standby.replicas";
+    assert_eq!(alter(&mut harness, GROUP, "g", &standby), (40, words.to_owned()));
+    assert_eq!(alter(&mut harness, GROUP, "g", &[("share.auto.offset.reset", SET, Some("x"))]).0, 40);
+    assert_eq!(alter(&mut harness, GROUP, "g", &[("share.auto.offset.reset", SET, Some("by_duration:PT1H"))]).0, 0);
 }
 
 #[test]
