@@ -52,7 +52,7 @@ fn admin_kafka_4_3_0_topics_by_id_and_checked_only() {
     let created = one(admin.create_topics(&[topic])).expect("created only now");
     assert!(created.configs.iter().any(|config| config.name == "retention.ms" && !config.is_default()));
     let id = created.id.expect("an id");
-    cluster.leader(&name, 1);
+    cluster.wait_known(&name, 2);
     let by_name = one(admin.describe_topics(&[&name])).expect("described");
     assert_eq!((by_name.id, by_name.partitions.len()), (Some(id), 2));
     assert!(by_name.authorized_operations.as_ref().is_some_and(|all| all.contains(&AclOperation::Alter)));
@@ -78,6 +78,7 @@ fn admin_kafka_4_3_0_replicas_move_and_leaders_are_elected() {
     let admin = admin(cluster);
     let name = unique("moving");
     one(admin.create_topics(&[NewTopic::new(&name).assignment(0, [1, 2])])).expect("created");
+    cluster.wait_known(&name, 1);
     assert_eq!(cluster.leader(&name, 0), 1);
     let partition = TopicPartition::new(&name, 0);
 
@@ -88,7 +89,7 @@ fn admin_kafka_4_3_0_replicas_move_and_leaders_are_elected() {
         admin.list_partition_reassignments(Some(std::slice::from_ref(&partition))).is_ok_and(|moving| moving.is_empty())
     });
     wait_until("all brokers know the new replicas", LIMIT, || {
-        one(admin.describe_topics(&[&name])).expect("described").partitions[0].replicas == [3, 1]
+        one(admin.describe_topics(&[&name])).is_ok_and(|topic| topic.partitions[0].replicas == [3, 1])
     });
     let elected = one(admin.elect_leaders(ElectionType::Preferred, Some(std::slice::from_ref(&partition))));
     match elected {

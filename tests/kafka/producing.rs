@@ -269,7 +269,8 @@ fn p13_kafka_4_3_0_many_threads_send_synchronously() {
                     let written = producer.send(&record).expect("a send");
                     assert!(written.offset() > Some(last), "{written:?} after {last}");
                     last = written.offset().expect("an offset");
-                    assert!(start.elapsed() < Duration::from_secs(5), "a send took {:?}", start.elapsed());
+                    // A wake-up that was lost would be found only when the idle sender ends, after 30 s.
+                    assert!(start.elapsed() < Duration::from_secs(25), "a send took {:?}", start.elapsed());
                 }
             });
         }

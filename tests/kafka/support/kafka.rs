@@ -230,7 +230,12 @@ impl Cluster {
                 matches!(answer, Ok(0 | TOPIC_ALREADY_EXISTS))
             })
         });
-        let count = usize::try_from(partitions).expect("a number of partitions");
+        self.wait_known(topic, usize::try_from(partitions).expect("a number of partitions"));
+    }
+
+    /// Waits until every running node knows a leader of each of the topic's `count` partitions: any node may be asked, and
+    /// each learns of a topic in its own time.
+    pub(crate) fn wait_known(&self, topic: &str, count: usize) {
         wait_until(&format!("topic {topic} known to all nodes"), ELECTION_LIMIT, || {
             self.running().into_iter().all(|node| {
                 let led = |partition: &wire::Partition| partition.error == 0 && partition.leader >= 0;
