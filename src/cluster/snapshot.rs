@@ -119,9 +119,9 @@ fn merge_topic(old: Option<&Topic>, answered: &MetadataResponseTopic, now: Insta
         return keep_through_error(old, answered.topic_id, error, now);
     }
     // Partitions never get fewer: one that is missing from an answer is missing from that answer only.
-    let highest = answered.partitions.iter().map(|p| p.partition_index).max().unwrap_or(-1);
+    let highest = answered.partitions.iter().filter_map(|p| usize::try_from(p.partition_index).ok()).max();
     // Bounded by what was received: an index beyond the number of entries would leave holes.
-    let count = usize::try_from(highest + 1).unwrap_or(0).min(answered.partitions.len());
+    let count = highest.map_or(0, |highest| highest.saturating_add(1)).min(answered.partitions.len());
     let mut partitions = old.map(|o| o.partitions.clone()).unwrap_or_default();
     if partitions.len() < count {
         partitions.resize(count, Partition { leader_epoch: -1, ..Partition::default() });
@@ -222,11 +222,13 @@ mod tests {
     fn hostile_indexes_and_addresses_are_not_believed() {
         let now = Instant::now();
         let mut response = answer("t", ErrorCode::NONE, &[(1, 0)]);
-        response.topics[0].partitions[0].partition_index = i32::MAX - 1;
         response.brokers[0].port = 0;
         response.brokers[1].host = "file:///etc".into();
-        let merged = merged(&Snapshot::default(), &response, now);
-        assert!(merged.topics["t"].partitions.len() <= 1);
-        assert_eq!(merged.brokers.len(), 1);
+        for index in [i32::MAX, i32::MAX - 1, i32::MIN, -1] {
+            response.topics[0].partitions[0].partition_index = index;
+            let merged = merged(&Snapshot::default(), &response, now);
+            assert!(merged.topics["t"].partitions.len() <= 1, "{index}");
+            assert_eq!(merged.brokers.len(), 1);
+        }
     }
 }
