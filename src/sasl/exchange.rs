@@ -72,10 +72,12 @@ impl Exchange {
                 Err(Error::new(ErrorKind::Authentication, format!("the broker refuses the token: {why}")))
             }
             State::ScramFirst(client) => {
-                let (verifier, message) = client.server_first(message)?;
+                let (verifier, message) = client.server_first(message).map_err(|error| without(error, &secret))?;
                 reply(State::ScramFinal(verifier), Zeroizing::new(message))
             }
-            State::ScramFinal(verifier) => verifier.server_final(message).map(|()| Step::Done),
+            State::ScramFinal(verifier) => {
+                verifier.server_final(message).map(|()| Step::Done).map_err(|error| without(error, &secret))
+            }
         }
     }
 
@@ -97,6 +99,15 @@ fn withhold(words: &str, secret: &Secret) -> String {
     words.to_owned()
 }
 
+/// The error, unless it holds what the server should not have said.
+fn without(error: Error, secret: &Secret) -> Error {
+    let words = error.to_string();
+    match withhold(&words, secret) {
+        same if same == words => error,
+        withheld => Error::new(ErrorKind::Authentication, withheld),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::settings::OAuthBearerToken;
@@ -110,6 +121,26 @@ mod tests {
         assert!(!exchange.explain("wrong: hunter2").contains("hunter2"));
         assert!(!format!("{exchange:?}").contains("hunter2"));
         assert!(matches!(exchange.step(b"").unwrap(), Step::Done));
+    }
+
+    #[test]
+    fn s6_a_server_that_says_the_password_does_not_get_it_into_an_error() {
+        let said = |in_the_first: bool| {
+            let (exchange, first) = Exchange::start(&Sasl::scram_sha_256("alice", "hunter2")).unwrap();
+            let nonce = std::str::from_utf8(&first).unwrap().rsplit_once("r=").unwrap().1.to_owned();
+            if in_the_first {
+                return exchange.step(format!("r={nonce}x,s=AAAA,i=hunter2").as_bytes()).unwrap_err();
+            }
+            let Step::Reply(exchange, _) = exchange.step(format!("r={nonce}x,s=AAAA,i=4096").as_bytes()).unwrap()
+            else {
+                panic!("not challenged");
+            };
+            exchange.step(b"e=it is not hunter2").unwrap_err()
+        };
+        for error in [said(true), said(false)] {
+            assert_eq!(error.kind(), ErrorKind::Authentication);
+            assert!(!error.to_string().contains("hunter2") && error.to_string().contains("withheld"), "{error}");
+        }
     }
 
     #[test]
