@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 /// The version from which on the exchange goes in requests of its own (KIP-152), as all brokers from 1.0 on have it.
 const HANDSHAKE_VERSION: i16 = 1;
-/// Answers during SASL are small; a broker that has proved nothing yet gets no more memory than this.
-const MAX_RESPONSE_BYTES: usize = 512 * 1024;
+/// Answers before and during SASL are small; a broker that has proved nothing yet gets no more memory than this.
+pub(super) const UNPROVED_RESPONSE_BYTES: usize = 512 * 1024;
 /// A session is renewed at this part of its lifetime, and up to [`RENEWAL_SPREAD`] later, like Kafka's own clients do it,
 /// so that many clients that began together do not renew together.
 const RENEWAL: f64 = 0.85;
@@ -20,7 +20,7 @@ const RENEWAL_SPREAD: f64 = 0.10;
 impl Connection {
     /// Proves to the broker who this client is. Nothing else may be outstanding. Any failure is the connection's end.
     pub(super) fn authenticate(&mut self, sasl: &Sasl, deadline: Deadline) -> Result<()> {
-        let limit = self.set_max_response_bytes(MAX_RESPONSE_BYTES);
+        let limit = self.set_max_response_bytes(UNPROVED_RESPONSE_BYTES);
         let outcome = self.authenticate_limited(sasl, deadline);
         self.set_max_response_bytes(limit);
         let renewal = outcome.map_err(|error| self.broke(error))?;

@@ -1,5 +1,7 @@
 //! One connection to one broker: a plain blocking value with pipelining.
 
+use super::authentication::UNPROVED_RESPONSE_BYTES;
+use super::inbox::Inbox;
 use super::stream::{Readiness, Stream};
 use super::versions::ApiVersions;
 use super::{Deadline, Interrupt, Waker, dial};
@@ -13,10 +15,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zeroize::Zeroize;
 
-/// Small answers are read in one go with their length; this much is read ahead.
-const INBOX_BYTES: usize = 8 * 1024;
-/// The first step of a large answer's buffer; it doubles as bytes really arrive.
-const FIRST_STEP_BYTES: usize = 1024 * 1024;
 /// A buffer larger than this is not kept for the next request.
 const KEPT_BUFFER_BYTES: usize = 256 * 1024;
 
@@ -84,9 +82,7 @@ pub(crate) struct Connection {
     sasl: Option<Sasl>,
     /// When the SASL session is to be renewed, if the broker limits it.
     renewal: Option<Instant>,
-    /// Bytes read but not yet taken: `inbox[taken..]`.
-    inbox: Vec<u8>,
-    taken: usize,
+    inbox: Inbox,
     outbox: Vec<u8>,
     throttled_until: Option<Instant>,
     last_used: Instant,
@@ -119,6 +115,7 @@ impl Connection {
         if let Some(sasl) = &config.security.sasl {
             connection.authenticate(sasl, deadline)?;
         }
+        connection.set_max_response_bytes(config.max_response_bytes);
         Ok(connection)
     }
 
@@ -135,14 +132,13 @@ impl Connection {
             peer: peer.clone(),
             versions: ApiVersions::default(),
             client_id: config.client_id.clone(),
-            max_response_bytes: config.max_response_bytes,
+            max_response_bytes: config.max_response_bytes.min(UNPROVED_RESPONSE_BYTES),
             next_correlation_id: 0,
             in_flight: VecDeque::new(),
             arrived: VecDeque::new(),
             sasl: config.security.sasl.clone(),
             renewal: None,
-            inbox: Vec::with_capacity(INBOX_BYTES),
-            taken: 0,
+            inbox: Inbox::default(),
             outbox: Vec::new(),
             throttled_until: None,
             last_used: Instant::now(),
@@ -226,7 +222,7 @@ impl Connection {
         !self.broken
             && self.in_flight.is_empty()
             && self.arrived.is_empty()
-            && self.taken == self.inbox.len()
+            && self.inbox.is_empty()
             && !self.stream.has_input()
     }
 
@@ -382,98 +378,14 @@ impl Connection {
     }
 
     fn read_answer(&mut self, expected: &InFlight, deadline: Deadline) -> Result<Reader> {
-        let frame = self.read_frame(deadline)?;
-        let mut reader = Reader::new(frame);
-        let correlation_id = reader.i32()?;
-        if correlation_id != expected.correlation_id {
-            // Answers come in order, so an answer to anything else means that the two sides no longer agree.
-            return Err(Error::protocol(format!(
-                "an answer with correlation id {correlation_id} where {} was due",
-                expected.correlation_id
-            )));
-        }
-        if expected.header_version >= 1 {
-            reader.tagged_fields(|_, _| Ok(false))?;
-        }
-        Ok(reader)
-    }
-
-    /// Reads one length-prefixed frame.
-    fn read_frame(&mut self, deadline: Deadline) -> Result<Bytes> {
-        self.fill_inbox(4, deadline)?;
-        let mut prefix = [0; 4];
-        prefix.copy_from_slice(&self.inbox[self.taken..self.taken + 4]);
-        let length = self.frame_length(prefix)?;
-        self.taken += 4;
-
-        let mut frame = Vec::with_capacity(length.min(FIRST_STEP_BYTES));
-        let ahead = (self.inbox.len() - self.taken).min(length);
-        frame.extend_from_slice(&self.inbox[self.taken..self.taken + ahead]);
-        self.taken += ahead;
-        while frame.len() < length {
-            if length - frame.len() < INBOX_BYTES / 2 {
-                // The end of this frame and perhaps the next one, in one call.
-                self.fill_inbox(1, deadline)?;
-                let n = (self.inbox.len() - self.taken).min(length - frame.len());
-                frame.extend_from_slice(&self.inbox[self.taken..self.taken + n]);
-                self.taken += n;
-                continue;
-            }
-            if frame.len() == frame.capacity() {
-                frame.reserve_exact(growth(frame.len(), length));
-            }
-            self.stream.read(&mut frame, deadline)?;
-        }
-        if frame.len() > length {
-            // The allocator may give more than was asked for, and then the start of the next frame is read along.
-            self.inbox.clear();
-            self.inbox.extend_from_slice(&frame[length..]);
-            self.taken = 0;
-            frame.truncate(length);
-        }
-        Ok(Bytes::from(frame))
-    }
-
-    /// Makes at least `n` bytes available in the inbox.
-    fn fill_inbox(&mut self, n: usize, deadline: Deadline) -> Result<()> {
-        while self.inbox.len() - self.taken < n {
-            if self.taken == self.inbox.len() {
-                self.inbox.clear();
-                self.taken = 0;
-            } else if self.inbox.len() == self.inbox.capacity() {
-                self.inbox.drain(..self.taken);
-                self.taken = 0;
-            }
-            self.stream.read(&mut self.inbox, deadline)?;
-        }
-        Ok(())
-    }
-
-    /// Checks a frame's length before any memory is taken for it.
-    fn frame_length(&self, prefix: [u8; 4]) -> Result<usize> {
-        match &prefix {
-            b"HTTP" => return Err(Error::protocol("this looks like an HTTP server, not a Kafka broker")),
-            // A TLS record: type alert or handshake, then the version 3.x.
-            [0x15 | 0x16, 3, ..] => {
-                return Err(Error::protocol("this looks like a TLS port; the connection is plaintext"));
-            }
-            _ => {}
-        }
-        let length = i32::from_be_bytes(prefix);
-        match usize::try_from(length) {
-            Ok(n) if n > self.max_response_bytes => Err(Error::new(
-                ErrorKind::TooLarge,
-                format!("an answer of {n} bytes is over the limit of {} bytes", self.max_response_bytes),
-            )
-            .with_setting("receive.message.max.bytes")),
-            Ok(n) if n >= 4 => Ok(n),
-            _ => Err(Error::protocol(format!("a frame of {length} bytes"))),
-        }
+        let stream = &mut self.stream;
+        let frame = self.inbox.read_frame(self.max_response_bytes, |buffer| stream.read(buffer, deadline))?;
+        answer_body(frame, expected.correlation_id, expected.header_version)
     }
 
     /// Waits until there is something to read, the waker is used, or the deadline has passed.
     pub(crate) fn wait_readable(&mut self, waker: Option<&Waker>, deadline: Deadline) -> Result<Readiness> {
-        if self.taken < self.inbox.len() || !self.arrived.is_empty() {
+        if !self.inbox.is_empty() || !self.arrived.is_empty() {
             return Ok(Readiness::Ready);
         }
         let waited = self.stream.wait_readable(waker, deadline);
@@ -546,10 +458,18 @@ struct Body {
     api_name: &'static str,
 }
 
-/// How much a buffer grows that holds `have` bytes of a frame of `length`. It doubles: memory follows the bytes that
-/// really arrived, not the length the peer claims.
-fn growth(have: usize, length: usize) -> usize {
-    have.max(1).min(length.saturating_sub(have))
+/// Takes the header off an answer.
+pub(crate) fn answer_body(frame: Bytes, due: i32, header_version: i16) -> Result<Reader> {
+    let mut reader = Reader::new(frame);
+    let correlation_id = reader.i32()?;
+    if correlation_id != due {
+        // Answers come in order, so an answer to anything else means that the two sides no longer agree.
+        return Err(Error::protocol(format!("an answer with correlation id {correlation_id} where {due} was due")));
+    }
+    if header_version >= 1 {
+        reader.skip_tagged_fields()?;
+    }
+    Ok(reader)
 }
 
 /// Says what most often is behind a connection that ends during the first exchange.
@@ -564,19 +484,6 @@ fn handshake_hint(error: Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn w4_memory_follows_the_bytes_that_arrived() {
-        const MIB: usize = 1024 * 1024;
-        let mut capacity = FIRST_STEP_BYTES;
-        // The peer claims 90 MiB; each step is taken once the last one is full.
-        for (arrived, at_most) in [(MIB, 2 * MIB), (2 * MIB, 4 * MIB), (4 * MIB, 8 * MIB), (64 * MIB, 90 * MIB)] {
-            assert!(capacity <= at_most);
-            capacity = arrived + growth(arrived, 90 * MIB);
-            assert!((arrived + 1..=at_most).contains(&capacity), "{arrived}: {capacity}");
-        }
-        assert_eq!((growth(0, 10), growth(10, 10)), (1, 0));
-    }
 
     #[test]
     fn addresses_with_colons_stand_in_brackets() {

@@ -9,6 +9,7 @@ mod authentication_tests;
 mod connection;
 mod deadline;
 mod dial;
+mod inbox;
 mod interrupt;
 #[cfg(feature = "oidc")]
 mod oidc;
@@ -21,8 +22,12 @@ mod tests;
 mod tls;
 mod versions;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use connection::answer_body;
 pub(crate) use connection::{Connection, NetConfig, Peer, Security};
 pub(crate) use deadline::Deadline;
+#[cfg(feature = "fuzzing")]
+pub(crate) use inbox::Inbox;
 pub(crate) use interrupt::{Interrupt, Waker};
 #[cfg(feature = "oidc")]
 pub use oidc::OidcClientCredentials;
@@ -31,5 +36,7 @@ pub(crate) use stream::Readiness;
 pub(crate) use stream::wait_for;
 #[cfg(feature = "tls")]
 pub(crate) use tls::TlsConnector;
+#[cfg(all(feature = "tls", feature = "fuzzing"))]
+pub(crate) use tls::pem;
 #[cfg(all(feature = "tls", feature = "embedded"))]
 pub(crate) use tls::{ServerIdentity, TlsAcceptor};

@@ -258,6 +258,20 @@ fn w4_impossible_lengths_are_refused_at_once() {
 }
 
 #[test]
+fn w4_a_peer_that_has_proved_nothing_gets_less_memory() {
+    let length = 512 * 1024 + 1;
+    let peer = Scripted::new(move |session| {
+        if session.request().is_some() {
+            session.write(&i32::to_be_bytes(length));
+            session.fall_silent();
+        }
+    });
+    let error = dial_within(peer.address(), LONG).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+    assert_eq!(peer.connections(), 1, "it is not asked again");
+}
+
+#[test]
 fn w4_a_long_answer_comes_whole_and_the_next_one_after_it() {
     let broker = MetadataResponseBroker { node_id: 1, host: "h".repeat(30_000), port: 1, ..Default::default() };
     let large = MetadataResponse { brokers: vec![broker; 100], ..cluster("large") };
