@@ -24,7 +24,7 @@ mod sealed;
 mod transactions;
 mod varint;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "fuzzing"))]
 mod fuzz_tests;
 #[cfg(test)]
 mod test_support;

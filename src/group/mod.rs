@@ -19,6 +19,8 @@ mod run;
 mod session;
 mod subscription;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use assignor::assign;
 pub use assignor::{Assignment, Assignor, GroupAssignment, GroupMember, RangeAssignor, RoundRobinAssignor};
 pub use builder::ConsumerGroupBuilder;
 pub use claim::{ClaimRecords, ConsumerGroupClaim};
@@ -27,3 +29,5 @@ pub use errors::Errors;
 pub use handler::{ConsumerGroupHandler, HandlerResult};
 pub use session::ConsumerGroupSession;
 pub(crate) use subscription::{decode_assignment, decode_subscription};
+#[cfg(feature = "fuzzing")]
+pub(crate) use subscription::{encode_assignments, group_members};

@@ -12,6 +12,7 @@ mod admin_tools;
 mod administration;
 mod bad_input;
 mod broker_faults;
+mod captures;
 mod consuming;
 mod faulty_network;
 mod group_members;

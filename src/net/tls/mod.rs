@@ -4,7 +4,7 @@
 #[cfg(feature = "embedded")]
 mod acceptor;
 mod connector;
-pub(super) mod pem;
+pub(crate) mod pem;
 pub(super) mod provider;
 mod session;
 #[cfg(test)]

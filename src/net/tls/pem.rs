@@ -15,7 +15,7 @@ struct Section<'a> {
 }
 
 /// All certificates, in their order. The error says what is wrong.
-pub(in crate::net) fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(crate) fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let sections = sections(text)?;
     let certificates: Vec<_> = sections
         .iter()
@@ -29,7 +29,7 @@ pub(in crate::net) fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'st
 }
 
 /// The first private key. The error says what is wrong.
-pub(super) fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
+pub(crate) fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     let sections = sections(text)?;
     for section in &sections {
         let der = section.der.to_vec();

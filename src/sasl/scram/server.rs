@@ -109,7 +109,7 @@ impl ScramFirst {
         Ok(self.challenge_with(credential, &more))
     }
 
-    pub(super) fn challenge_with(self, credential: ScramCredential, more: &str) -> (ScramChallenge, Vec<u8>) {
+    pub(crate) fn challenge_with(self, credential: ScramCredential, more: &str) -> (ScramChallenge, Vec<u8>) {
         let nonce = format!("{}{more}", self.nonce);
         let salt = Base64::encode_string(&credential.salt);
         let message = format!("r={nonce},s={salt},i={}", credential.iterations);
