@@ -4,7 +4,8 @@ use super::clock::Clock;
 use super::cluster::{Cluster, known_release};
 use super::core::{Core, Limits};
 use super::listener::Listener;
-use super::server::{self, Server};
+use super::port::{self, Reservation};
+use super::server::Server;
 use super::state::{Broker, Brokers, LOG_MEMORY, Settings, State};
 use crate::sasl::Secret;
 use crate::{Error, Result};
@@ -33,6 +34,15 @@ pub struct ClusterBuilder {
     connections: usize,
     listeners: Vec<Listener>,
     users: Vec<(String, Secret)>,
+}
+
+/// The brokers with their ports.
+#[derive(Default)]
+struct Bound {
+    brokers: Vec<Broker>,
+    /// What each broker listens on.
+    ports: Vec<(i32, Vec<TcpListener>)>,
+    reservations: Vec<Reservation>,
 }
 
 impl ClusterBuilder {
@@ -144,7 +154,7 @@ impl ClusterBuilder {
             false => self.listeners.clone(),
         };
         let entrances = listeners.iter().map(Listener::entrance).collect::<Result<_>>()?;
-        let (brokers, ports) = self.bind(ids, listeners.len())?;
+        let Bound { brokers, ports, reservations } = self.bind(ids, listeners.len())?;
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall_ms = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
         let limits = self.limits();
@@ -162,26 +172,28 @@ impl ClusterBuilder {
         let core = Arc::new(Core::new(state, Clock::new(self.manual_clock), limits, entrances));
         let servers = ports.into_iter().map(|(id, ports)| Ok((id, Server::start(id, ports, &core)?)));
         let servers = Mutex::new(servers.collect::<Result<_>>()?);
-        Cluster::new(core, servers, &listeners)
+        Cluster::new(core, servers, reservations, &listeners)
     }
 
     /// Binds a port for each listener of each broker.
-    fn bind(&self, ids: RangeInclusive<i32>, listeners: usize) -> Result<(Vec<Broker>, Vec<(i32, Vec<TcpListener>)>)> {
-        let (mut brokers, mut bound) = (Vec::new(), Vec::new());
+    fn bind(&self, ids: RangeInclusive<i32>, listeners: usize) -> Result<Bound> {
+        let mut bound = Bound::default();
         for (at, id) in ids.enumerate() {
             let wanted = (0..listeners).map(|listener| match self.port {
                 0 => Ok(0),
                 first => u16::try_from(usize::from(first) + listener * self.brokers + at)
                     .map_err(|_| Error::config("port", format!("there are not so many ports from {first} on"))),
             });
-            let sockets = wanted.map(|port| server::bind(port?)).collect::<Result<Vec<_>>>()?;
+            let reserved = wanted.map(|port| port::reserve(port?)).collect::<Result<Vec<_>>>()?;
+            let (sockets, reservations): (Vec<_>, Vec<_>) = reserved.into_iter().unzip();
             let ports = sockets.iter().map(|socket| Ok(socket.local_addr()?.port())).collect::<io::Result<_>>();
             let ports = ports.map_err(|error| Error::io(error, "asking for a port"))?;
             let rack = self.racks.get(at % self.racks.len().max(1)).cloned();
-            brokers.push(Broker { id, host: "127.0.0.1".into(), ports, rack, running: true });
-            bound.push((id, sockets));
+            bound.brokers.push(Broker { id, host: "127.0.0.1".into(), ports, rack, running: true });
+            bound.ports.push((id, sockets));
+            bound.reservations.extend(reservations.into_iter().flatten());
         }
-        Ok((brokers, bound))
+        Ok(bound)
     }
 
     fn limits(&self) -> Limits {

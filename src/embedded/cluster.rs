@@ -3,7 +3,8 @@
 use super::builder::ClusterBuilder;
 use super::core::Core;
 use super::listener::Listener;
-use super::server::{self, Server};
+use super::port::{self, Reservation};
+use super::server::Server;
 use super::state::{Broker, Refusal, Release, release, release_names};
 use crate::{Error, ErrorKind, NewTopic, Result};
 use std::collections::{BTreeMap, HashMap};
@@ -22,6 +23,8 @@ pub struct Cluster {
     pub(super) core: Arc<Core>,
     /// The brokers that run.
     servers: Mutex<HashMap<i32, Server>>,
+    /// Keeps the ports of those that do not.
+    _reservations: Vec<Reservation>,
     clock: Option<JoinHandle<()>>,
     /// The names of the listeners with the addresses of the brokers' ports there.
     bootstrap_servers: Vec<(String, String)>,
@@ -41,14 +44,19 @@ impl Cluster {
         ClusterBuilder::new(brokers)
     }
 
-    pub(super) fn new(core: Arc<Core>, servers: Mutex<HashMap<i32, Server>>, listeners: &[Listener]) -> Result<Self> {
+    pub(super) fn new(
+        core: Arc<Core>,
+        servers: Mutex<HashMap<i32, Server>>,
+        reservations: Vec<Reservation>,
+        listeners: &[Listener],
+    ) -> Result<Self> {
         let addresses = |listener: usize| {
             let address = |broker: &Broker| format!("{}:{}", broker.host, broker.port(listener));
             core.with_state(|state, _| state.brokers.iter().map(address).collect::<Vec<_>>()).join(",")
         };
         let named = listeners.iter().enumerate().map(|(at, listener)| (listener.name.clone(), addresses(at)));
         let bootstrap_servers = named.collect();
-        let mut cluster = Self { core, servers, clock: None, bootstrap_servers };
+        let mut cluster = Self { core, servers, _reservations: reservations, clock: None, bootstrap_servers };
         let core = Arc::clone(&cluster.core);
         let clock = std::thread::Builder::new().name("kafka-embedded-clock".into()).spawn(move || core.run_clock());
         cluster.clock = Some(clock.map_err(|error| Error::io(error, "starting the clock's thread"))?);
@@ -84,7 +92,7 @@ impl Cluster {
     }
 
     /// Stops a broker: its ports and connections are closed, other in-sync replicas lead its partitions. Nothing
-    /// happens if it does not run.
+    /// happens if it does not run. Clients are refused by its ports; on Linux nobody else gets these meanwhile.
     pub fn stop_broker(&self, id: i32) {
         // Locked until its ports are closed: who starts it again at once is to find them free.
         let mut servers = self.servers();
@@ -106,7 +114,7 @@ impl Cluster {
         }
         let ports = self.core.with_state(|state, _| state.brokers.get(id).map(|broker| broker.ports.clone()));
         let ports = ports.ok_or_else(|| Error::new(ErrorKind::Config, format!("there is no broker {id}")))?;
-        let ports = ports.into_iter().map(server::bind).collect::<Result<_>>()?;
+        let ports = ports.into_iter().map(port::reopen).collect::<Result<_>>()?;
         self.core.with_state(|state, _| state.broker_started(id));
         servers.insert(id, Server::start(id, ports, &self.core)?);
         Ok(())

@@ -67,8 +67,9 @@ impl Listener {
         }
     }
 
-    /// Clients have to authenticate by one of these mechanisms: `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512`. Who may come
-    /// in, [`ClusterBuilder::user`](super::ClusterBuilder::user) says. Kafka: `sasl.enabled.mechanisms`.
+    /// Clients have to authenticate by one of these mechanisms: `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512`, `OAUTHBEARER`. Who
+    /// may come in, [`ClusterBuilder::user`](super::ClusterBuilder::user) says; by `OAUTHBEARER` whoever has a token without a
+    /// signature that has not expired, as with Kafka's default validator. Kafka: `sasl.enabled.mechanisms`.
     #[must_use]
     pub fn sasl(mut self, mechanisms: &[&str]) -> Self {
         self.mechanisms = Some(mechanisms.iter().map(|name| (*name).to_owned()).collect());

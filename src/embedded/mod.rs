@@ -39,6 +39,7 @@ mod groups;
 mod link;
 mod listener;
 mod memory;
+mod port;
 mod records;
 mod server;
 mod state;

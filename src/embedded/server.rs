@@ -6,7 +6,7 @@ use crate::net::{Deadline, Interrupt, wait_for};
 use crate::{Error, Result};
 use rustix::event::PollFlags;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -16,16 +16,6 @@ use std::time::Duration;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Where a listener that cannot be woken looks up by itself; its interrupt ends every wait.
 const NEVER: Duration = Duration::from_secs(3600);
-
-/// Binds a port on loopback; 0 is any free one.
-pub(super) fn bind(port: u16) -> Result<TcpListener> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let bound = TcpListener::bind(address).and_then(|listener| {
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    });
-    bound.map_err(|error| Error::io(error, &format!("binding {address}")))
-}
 
 /// A broker that can be connected to. Dropping it closes its ports; its connections are the core's.
 #[derive(Debug)]

@@ -51,6 +51,16 @@ impl Transcript {
         }
     }
 
+    /// How much there is, for [`rewind`](Self::rewind).
+    pub(crate) fn mark(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Forgets what came since: an attempt that was too early.
+    pub(crate) fn rewind(&mut self, mark: usize) {
+        self.lines.truncate(mark);
+    }
+
     pub(crate) fn into_text(self) -> String {
         self.lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect()
     }

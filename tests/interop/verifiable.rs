@@ -71,6 +71,55 @@ fn members_share_a_topic_by_the_range_assignor_of_the_broker() {
     });
 }
 
+/// Classic members, then some of both kinds, then one of the new kind, and back.
+#[test]
+fn members_change_their_protocol_while_the_group_works() {
+    require_kafka!();
+    compare("verifiable-migration", |target| {
+        let mut transcript = Transcript::default();
+        let name = "verifiable-migration";
+        create(target, name);
+        let member = |protocol: &str| {
+            let strategy = classic("RangeAssignor");
+            let mut arguments = vec!["--topic", name, "--group-id", name, "--group-protocol", protocol];
+            if protocol == "classic" {
+                arguments.extend(strategy.iter().map(String::as_str));
+            }
+            Member::start(target, &arguments)
+        };
+        let mut kind = |all: &mut [Member], sizes: &[usize]| {
+            settle(all, sizes);
+            let arguments = ["--describe", "--state", "--group", name];
+            let deadline = Instant::now() + SETTLE_LIMIT;
+            let mut said = quiet(target, "consumer-groups", &arguments, "");
+            while !said.output.iter().any(|line| line.contains(" Stable ")) {
+                assert!(Instant::now() < deadline, "{said:?}");
+                said = quiet(target, "consumer-groups", &arguments, "");
+            }
+            transcript.sorted(&format!("{sizes:?}"), &said);
+            let mut listed = quiet(target, "consumer-groups", &["--list", "--type"], "");
+            listed.output.retain(|line| line.starts_with(name));
+            transcript.sorted("listed", &listed);
+        };
+        let mut all = vec![member("classic"), member("classic")];
+        kind(&mut all, &[2, 2]);
+        all.push(member("consumer"));
+        kind(&mut all, &[1, 1, 2]);
+        all.remove(2).stop();
+        kind(&mut all, &[2, 2]);
+        all.push(member("consumer"));
+        settle(&mut all, &[1, 1, 2]);
+        all.drain(..2).for_each(|member| drop(member.stop()));
+        kind(&mut all, &[4]);
+        all.push(member("classic"));
+        kind(&mut all, &[2, 2]);
+        all.remove(0).stop();
+        kind(&mut all, &[4]);
+        all.into_iter().for_each(|member| drop(member.stop()));
+        transcript
+    });
+}
+
 #[test]
 fn static_members_come_back_without_a_rebalance() {
     require_kafka!();

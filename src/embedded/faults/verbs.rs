@@ -61,8 +61,9 @@ impl Cluster {
     }
 
     /// A partition is answered with this error, and not served: to one API or, for `None`, to all of Produce, Fetch,
-    /// ListOffsets, OffsetForLeaderEpoch, DeleteRecords, OffsetCommit, OffsetFetch, TxnOffsetCommit and Metadata. The other
-    /// partitions of a request are served. It lasts until it is set to [`ErrorCode::NONE`].
+    /// ListOffsets, OffsetForLeaderEpoch, DeleteRecords, OffsetCommit, OffsetFetch, TxnOffsetCommit, AddPartitionsToTxn and
+    /// Metadata. The other partitions of a request are served, except by AddPartitionsToTxn, which adds all or none. It lasts
+    /// until it is set to [`ErrorCode::NONE`].
     ///
     /// ```
     /// # use sarameya::{ErrorCode, embedded::Cluster, protocol::messages::ApiKey};

@@ -5,6 +5,7 @@
 
 mod acls;
 mod api_versions;
+mod bearer;
 mod brokers;
 mod configs;
 mod consumer_group;

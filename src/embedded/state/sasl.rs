@@ -3,8 +3,10 @@
 //! On a listener with SASL a connection begins with at most one ApiVersions and a SaslHandshake; then come the tokens of
 //! the mechanism, each in a SaslAuthenticate, or bare ones after a SaslHandshake of version 0. Anything else closes the
 //! connection, as does a failure after its answer. With `connections.max.reauth.ms` a session ends after that time, and
-//! the client is told so; it begins anew with a SaslHandshake, with the same mechanism and user.
+//! the client is told so; it begins anew with a SaslHandshake, with the same mechanism and user. A session never outlives the
+//! token that it was opened with.
 
+use super::bearer::{self, Bearer, Rejected};
 use super::users::Users;
 use super::{ConnectionId, Context, Reply, State, Time};
 use crate::protocol::messages::{
@@ -19,7 +21,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 /// The mechanisms that a listener can have.
-pub(in crate::embedded) const MECHANISMS: &[&str] = &["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
+pub(in crate::embedded) const MECHANISMS: &[&str] = &[PLAIN, "SCRAM-SHA-256", "SCRAM-SHA-512", OAUTHBEARER];
+const PLAIN: &str = "PLAIN";
+const OAUTHBEARER: &str = "OAUTHBEARER";
 
 /// What Kafka takes.
 const SALT_BYTES: usize = 16;
@@ -62,6 +66,9 @@ enum Step {
     Plain,
     ScramFirst(ScramMechanism),
     ScramFinal(String, Box<ScramChallenge>),
+    Bearer,
+    /// The client has been told that its token is invalid, and is to say that it knows.
+    BearerRefused,
 }
 
 /// What a token has led to.
@@ -71,6 +78,8 @@ enum Outcome {
     Done {
         user: String,
         last: Vec<u8>,
+        /// When what the client showed expires, in milliseconds since 1970-01-01T00:00:00Z.
+        expires_ms: Option<i64>,
     },
 }
 
@@ -82,7 +91,9 @@ impl Security {
     pub(in crate::embedded) fn add_user(&mut self, user: &str, password: &Secret) -> Result<()> {
         for mechanism in MECHANISMS.iter().filter(|name| self.mechanisms.iter().flatten().any(|has| has == **name)) {
             match ScramMechanism::from_name(mechanism) {
-                None => self.users.set_password(user, password.clone()),
+                None if *mechanism == PLAIN => self.users.set_password(user, password.clone()),
+                // Whom a token names, needs no password.
+                None => {}
                 Some(mechanism) => {
                     let mut salt = vec![0; SALT_BYTES];
                     getrandom::fill(&mut salt).map_err(|error| {
@@ -107,11 +118,14 @@ impl Session {
 impl Exchange {
     fn of(mechanism: &str) -> Option<Self> {
         let mechanism = MECHANISMS.iter().find(|known| **known == mechanism)?;
-        let step = ScramMechanism::from_name(mechanism).map_or(Step::Plain, Step::ScramFirst);
+        let step = match *mechanism {
+            OAUTHBEARER => Step::Bearer,
+            name => ScramMechanism::from_name(name).map_or(Step::Plain, Step::ScramFirst),
+        };
         Some(Self { mechanism, step })
     }
 
-    fn token(self, users: &Users, token: &[u8]) -> Result<Outcome, Refused> {
+    fn token(self, users: &Users, token: &[u8], now_ms: i64) -> Result<Outcome, Refused> {
         let name = self.mechanism;
         let refused =
             || Refused(format!("Authentication failed due to invalid credentials with SASL mechanism {name}"));
@@ -124,7 +138,7 @@ impl Exchange {
                 if ![&message.user, ""].contains(&message.authorization_id.as_str()) {
                     return Err(Refused("Authentication failed: the authorization id is not the user".into()));
                 }
-                Ok(Outcome::Done { user: message.user, last: Vec::new() })
+                Ok(Outcome::Done { user: message.user, last: Vec::new(), expires_ms: None })
             }
             Step::ScramFirst(mechanism) => {
                 let first = ScramFirst::read(mechanism, token).map_err(|_| refused())?;
@@ -138,8 +152,16 @@ impl Exchange {
             }
             Step::ScramFinal(user, challenge) => {
                 let last = challenge.finish(token).map_err(|_| refused())?;
-                Ok(Outcome::Done { user, last })
+                Ok(Outcome::Done { user, last, expires_ms: None })
             }
+            Step::Bearer => match bearer::read(token, now_ms) {
+                Ok(Bearer { user, expires_ms }) => {
+                    Ok(Outcome::Done { user, last: Vec::new(), expires_ms: Some(expires_ms) })
+                }
+                Err(Rejected::Token) => Ok(Outcome::Go(Step::BearerRefused, bearer::INVALID_TOKEN.into())),
+                Err(Rejected::Message(why)) => Err(Refused(why)),
+            },
+            Step::BearerRefused => Err(Refused(bearer::INVALID_TOKEN.to_owned())),
         }
     }
 }
@@ -233,24 +255,27 @@ impl State {
         now: Time,
     ) -> Option<Result<(Vec<u8>, Duration), Refused>> {
         let lifetime = u64::try_from(self.settings.number("connections.max.reauth.ms")).unwrap_or(0);
-        let lifetime = Duration::from_millis(lifetime);
+        let lifetime = Some(Duration::from_millis(lifetime)).filter(|lifetime| !lifetime.is_zero());
+        let now_ms = self.wall_ms(now);
         let session = self.security.sessions.get_mut(&connection)?;
         let exchange = session.exchange.take()?;
         let mechanism = exchange.mechanism;
-        Some(match exchange.token(&self.security.users, token) {
+        Some(match exchange.token(&self.security.users, token, now_ms) {
             Err(refused) => Err(refused),
             Ok(Outcome::Go(step, answer)) => {
                 session.exchange = Some(Exchange { mechanism, step });
                 Ok((answer, Duration::ZERO))
             }
-            Ok(Outcome::Done { user, last }) => {
+            Ok(Outcome::Done { user, last, expires_ms }) => {
                 let before = session.authenticated.as_ref();
                 if before.is_some_and(|before| before.user != user || before.mechanism != mechanism) {
                     return Some(Err(Refused(format!("the session of {user} can't go on with {mechanism}"))));
                 }
-                let expires = (!lifetime.is_zero()).then(|| now.saturating_add(lifetime));
+                let left = |at: i64| Duration::from_millis(u64::try_from(at.saturating_sub(now_ms)).unwrap_or(0));
+                let lifetime = lifetime.into_iter().chain(expires_ms.map(left)).min();
+                let expires = lifetime.map(|lifetime| now.saturating_add(lifetime));
                 session.authenticated = Some(Authenticated { mechanism, user, expires });
-                Ok((last, lifetime))
+                Ok((last, lifetime.unwrap_or_default()))
             }
         })
     }
@@ -306,7 +331,7 @@ mod tests {
         let connection = harness.connect();
         assert!(harness.try_send(connection, 1, 3, ApiVersionsRequest::default()).is_some());
         assert!(harness.try_send(connection, 1, 3, ApiVersionsRequest::default()).is_none(), "only once");
-        assert_eq!(handshake(&mut harness, connection, "PLAIN"), (0, 3));
+        assert_eq!(handshake(&mut harness, connection, "PLAIN"), (0, 4));
         assert_eq!(handshake(&mut harness, connection, "PLAIN"), (34, 0), "in the middle of an exchange");
         assert!(!is_served(&mut harness, connection));
         assert_eq!(token(&mut harness, connection, b"\0alice\0secret").error_code, 0);
@@ -320,7 +345,7 @@ mod tests {
             assert!(!is_served(&mut harness, connection));
         }
         let connection = harness.connect();
-        assert_eq!(handshake(&mut harness, connection, "GSSAPI"), (33, 3));
+        assert_eq!(handshake(&mut harness, connection, "GSSAPI"), (33, 4));
     }
 
     #[test]
@@ -362,6 +387,44 @@ mod tests {
         // Late, but not too late.
         assert_eq!(handshake(&mut harness, connection, "PLAIN").0, 0);
         assert_eq!(token(&mut harness, connection, b"\0bob\0other").error_code, 58);
+    }
+
+    /// What a client sends whose token is for `alice` until `expires`, in seconds by the cluster's wall clock.
+    fn bearer(expires: u64) -> Vec<u8> {
+        use base64ct::Encoding;
+        let encode = |text: &str| base64ct::Base64UrlUnpadded::encode_string(text.as_bytes());
+        let claims = encode(&format!(r#"{{"sub":"alice","exp":{expires}}}"#));
+        format!("n,,\u{1}auth=Bearer {}.{claims}.\u{1}\u{1}", encode(r#"{"alg":"none"}"#)).into_bytes()
+    }
+
+    #[test]
+    fn a_token_lets_in_as_long_as_it_is_valid_and_its_end_is_the_end_of_the_session() {
+        for (settings, lifetime) in [(&[][..], 5_000), (&[("connections.max.reauth.ms", "3000")], 3_000)] {
+            let mut harness = harness(settings);
+            let connection = harness.connect();
+            assert_eq!(handshake(&mut harness, connection, "OAUTHBEARER").0, 0);
+            let answer = token(&mut harness, connection, &bearer(1_700_000_005));
+            assert_eq!((answer.error_code, answer.session_lifetime_ms), (0, lifetime));
+            harness.pass(Duration::from_millis(lifetime as u64));
+            assert!(is_served(&mut harness, connection));
+            harness.pass(Duration::from_millis(1));
+            assert!(!is_served(&mut harness, connection));
+        }
+    }
+
+    #[test]
+    fn a_token_that_is_not_valid_is_refused_once_the_client_has_seen_why() {
+        let mut harness = harness(&[]);
+        let connection = harness.connect();
+        handshake(&mut harness, connection, "OAUTHBEARER");
+        let answer = token(&mut harness, connection, &bearer(1_700_000_000));
+        assert_eq!((answer.error_code, &answer.auth_bytes[..]), (0, &br#"{"status":"invalid_token"}"#[..]));
+        assert!(!is_served(&mut harness, connection));
+        let answer = token(&mut harness, connection, &[1]);
+        assert_eq!((answer.error_code, answer.error_message.as_deref()), (58, Some(bearer::INVALID_TOKEN)));
+        let connection = harness.connect();
+        handshake(&mut harness, connection, "OAUTHBEARER");
+        assert_eq!(token(&mut harness, connection, b"\0alice\0secret").error_code, 58);
     }
 
     #[test]

@@ -25,8 +25,6 @@ const DEFAULTS: &[(&str, &str)] = &[
     // Kafka waits a second between assignments, and members 5 seconds between heartbeats.
     ("group.consumer.assignment.interval.ms", "0"),
     ("group.consumer.heartbeat.interval.ms", "1000"),
-    // Only groups without members change their protocol.
-    ("group.consumer.migration.policy", "disabled"),
     // Kafka waits 3 seconds, which is for clusters of machines and not for tests.
     ("group.initial.rebalance.delay.ms", "0"),
 ];

@@ -3,7 +3,10 @@
 use super::Bare;
 use crate::embedded::{Cluster, Listener};
 use crate::protocol::messages::{MetadataRequest, SaslAuthenticateRequest, SaslHandshakeRequest};
+use crate::{Client, ErrorKind, OAuthBearerToken, Sasl};
+use base64ct::{Base64UrlUnpadded, Encoding};
 use bytes::Bytes;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 fn cluster() -> Cluster {
     let clients = Listener::new("CLIENTS").sasl(&["PLAIN"]);
@@ -77,4 +80,25 @@ fn what_can_not_be_served_is_refused_at_the_start() {
     assert!(setting(&["GSSAPI"]).contains("GSSAPI"));
     assert!(setting(&[]).contains("no mechanism"));
     assert!(Cluster::builder(3).port(65_534).start().unwrap_err().to_string().contains("ports"));
+}
+
+#[test]
+fn a_token_without_a_signature_lets_in_by_oauthbearer_until_it_expires() {
+    let clients = Listener::new("CLIENTS").sasl(&["OAUTHBEARER"]);
+    let cluster = Cluster::builder(1).listener(clients).start().unwrap();
+    let connect = |expires: i64| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let encode = |text: &str| Base64UrlUnpadded::encode_string(text.as_bytes());
+        let claims = encode(&format!(r#"{{"sub":"alice","exp":{}}}"#, now.saturating_add_signed(expires)));
+        let token = format!("{}.{claims}.", encode(r#"{"alg":"none"}"#));
+        let provider = move || -> crate::Result<_> { Ok(OAuthBearerToken::new(token.clone())) };
+        let builder = Client::builder().bootstrap_servers(cluster.bootstrap_servers());
+        builder.sasl(Sasl::oauthbearer(provider)).build()
+    };
+    let client = connect(3600).unwrap();
+    cluster.create_topic("t", 1).unwrap();
+    assert_eq!(client.partition_count("t").unwrap(), 1);
+    let error = connect(-1).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Authentication);
+    assert!(error.to_string().contains("invalid_token"), "{error}");
 }

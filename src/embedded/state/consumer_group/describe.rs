@@ -14,7 +14,8 @@ use crate::protocol::messages::consumer_group_describe::{
 };
 use std::collections::BTreeSet;
 
-/// A member of the consumer protocol, in version 1; 0 would be one of the classic protocol.
+/// What protocol a member speaks, in version 1.
+const CLASSIC_MEMBER: i8 = 0;
 const CONSUMER_MEMBER: i8 = 1;
 
 /// READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS: what may be done with a group where there are no ACLs, as
@@ -29,6 +30,16 @@ impl State {
         context: &Context,
         request: ConsumerGroupDescribeRequest,
     ) -> Reply {
+        if !self.has_consumer_groups(context.broker) {
+            let refused = |group_id| DescribedGroup {
+                error_code: ErrorCode::UNSUPPORTED_VERSION.0,
+                group_id,
+                authorized_operations: NO_OPERATIONS,
+                ..Default::default()
+            };
+            let groups = request.group_ids.into_iter().map(refused).collect();
+            return Reply::of(ConsumerGroupDescribeResponse { groups, ..Default::default() });
+        }
         let limits = Limits::new(&self.settings);
         let operations = if request.include_authorized_operations { OPERATIONS } else { NO_OPERATIONS };
         let answer = |id: String| {
@@ -97,7 +108,7 @@ fn described(member: &Member, target: &Partitions, topics: &Topics) -> message::
         subscribed_topic_regex: member.regex.clone(),
         assignment: assignment(held, topics),
         target_assignment: assignment(target.iter().map(|(topic, numbers)| (*topic, numbers.clone())), topics),
-        member_type: CONSUMER_MEMBER,
+        member_type: if member.classic.is_some() { CLASSIC_MEMBER } else { CONSUMER_MEMBER },
     }
 }
 

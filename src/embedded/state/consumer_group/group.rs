@@ -36,11 +36,16 @@ pub(in crate::embedded) struct ConsumerGroup {
     pub(super) members: BTreeMap<String, Member>,
     /// The target assignment, by member.
     pub(super) target: BTreeMap<String, Partitions>,
-    metadata: Metadata,
+    pub(super) metadata: Metadata,
     expressions: Expressions,
 }
 
 impl ConsumerGroup {
+    /// A group without members that has come so far, and whose target assignment has too.
+    pub(super) fn in_epoch(epoch: i32) -> Self {
+        Self { epoch, assignment_epoch: epoch, ..Self::default() }
+    }
+
     pub(in crate::embedded::state) fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
@@ -63,7 +68,7 @@ impl ConsumerGroup {
         self.members.get(id)
     }
 
-    fn static_member(&self, instance_id: &str) -> Option<&Member> {
+    pub(super) fn static_member(&self, instance_id: &str) -> Option<&Member> {
         self.members.values().find(|member| member.instance_id.as_deref() == Some(instance_id))
     }
 
@@ -83,13 +88,7 @@ impl ConsumerGroup {
         let before = member.assigned.clone();
         let changed = update(&mut member, request, asker)?;
         let id = member.id.clone();
-        if let Some(old) = replaced {
-            self.members.remove(&old);
-            if let Some(target) = self.target.remove(&old) {
-                self.target.insert(id.clone(), target);
-            }
-        }
-        self.members.insert(id.clone(), member);
+        self.take(member, replaced);
         self.update_epoch(changed, around);
         self.update_target(around);
         self.reconcile(&id, changed, owned.as_ref(), around);
@@ -107,6 +106,17 @@ impl ConsumerGroup {
             assignment: (full || moved).then(|| assignment(&member.assigned)),
             ..Default::default()
         })
+    }
+
+    /// Keeps a member as it is now, in place of the one that it replaces.
+    pub(super) fn take(&mut self, member: Member, replaced: Option<String>) {
+        if let Some(old) = replaced {
+            self.members.remove(&old);
+            if let Some(target) = self.target.remove(&old) {
+                self.target.insert(member.id.clone(), target);
+            }
+        }
+        self.members.insert(member.id.clone(), member);
     }
 
     /// The member that asks, and the id of the static member that it replaces.
@@ -135,7 +145,8 @@ impl ConsumerGroup {
         match self.static_member(instance_id) {
             None if joins => Ok((made(), None)),
             None => Err(Refusal::unknown_instance(instance_id)),
-            Some(held) if joins && !held.has_left_for_now() => {
+            // A member that changes from the classic protocol has not left for now: it can't.
+            Some(held) if joins && !held.has_left_for_now() && held.classic.is_none() => {
                 let (owner, code) = (&held.id, ErrorCode::UNRELEASED_INSTANCE_ID);
                 Err(Refusal::new(code, format!("Instance id {instance_id} is owned by member {owner}.")))
             }
@@ -149,12 +160,11 @@ impl ConsumerGroup {
         }
     }
 
-    /// A member leaves, for good or, if it is static, until it comes back.
+    /// A member leaves, for good or, if it is static, until it comes back. Answers whether it is to be removed.
     pub(in crate::embedded::state) fn leave(
         &mut self,
         request: &ConsumerGroupHeartbeatRequest,
-        around: Surroundings<'_>,
-    ) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
+    ) -> Result<(ConsumerGroupHeartbeatResponse, bool), Refusal> {
         let id = &request.member_id;
         if let Some(instance_id) = &request.instance_id {
             let held = self.static_member(instance_id).ok_or_else(|| Refusal::unknown_instance(instance_id))?;
@@ -163,40 +173,39 @@ impl ConsumerGroup {
             }
         }
         let member = self.members.get_mut(id).ok_or_else(|| Refusal::unknown_member(id))?;
-        if request.instance_id.is_some() && request.member_epoch == LEFT_FOR_NOW {
+        let for_now = request.instance_id.is_some() && request.member_epoch == LEFT_FOR_NOW;
+        if for_now {
             member.epoch = LEFT_FOR_NOW;
             member.pending_revocation.clear();
             member.revocation_deadline = None;
-        } else {
-            self.remove(id, around);
         }
         let (member_id, member_epoch) = (Some(id.clone()), request.member_epoch);
-        Ok(ConsumerGroupHeartbeatResponse { member_id, member_epoch, ..Default::default() })
+        Ok((ConsumerGroupHeartbeatResponse { member_id, member_epoch, ..Default::default() }, !for_now))
     }
 
-    fn remove(&mut self, id: &str, around: Surroundings<'_>) {
-        self.members.remove(id);
-        self.target.remove(id);
+    /// Removes members, all in one new epoch.
+    pub(super) fn remove(&mut self, ids: &BTreeSet<String>, around: Surroundings<'_>) {
+        self.members.retain(|id, _| !ids.contains(id));
+        self.target.retain(|id, _| !ids.contains(id));
         self.expressions.update(self.members.values());
         self.metadata = self.subscribed_topics(around.topics);
         self.epoch += 1;
     }
 
-    /// Lets a member go whose time is up. Answers when to look at it again.
-    pub(in crate::embedded::state) fn expire(&mut self, id: &str, around: Surroundings<'_>) -> Option<Time> {
-        let member = self.members.get_mut(id)?;
+    /// Whether a member's time is up. If not, [`arm`](Self::arm) says when to look at it again.
+    pub(in crate::embedded::state) fn is_overdue(&mut self, id: &str, now: Time) -> bool {
+        let Some(member) = self.members.get_mut(id) else { return false };
         member.armed = None;
-        if member.deadline() > around.now {
-            return self.arm(id);
-        }
-        self.remove(id, around);
-        None
+        member.deadline() <= now
     }
 
     /// All deadlines begin anew. Answers when to look at whom.
     pub(super) fn moved(&mut self, around: Surroundings<'_>) -> Vec<(String, Time)> {
         let anew = |member: &mut Member| {
-            member.session_deadline = around.now.saturating_add(around.limits.session_timeout);
+            member.session_deadline = around.now.saturating_add(member.session_timeout(around.limits));
+            if let Some(classic) = &mut member.classic {
+                (classic.joins_by, classic.syncs_by) = (None, None);
+            }
             let revocation = member.revocation_deadline.is_some();
             member.revocation_deadline = revocation.then(|| around.now.saturating_add(member.rebalance_timeout));
             member.armed = Some(member.deadline());
@@ -220,11 +229,11 @@ impl ConsumerGroup {
         member.topics.contains(topic) || self.expressions.matches(member, topic)
     }
 
-    fn subscribed_topics(&self, topics: &Topics) -> Metadata {
+    pub(super) fn subscribed_topics(&self, topics: &Topics) -> Metadata {
         self.members.values().flat_map(|member| self.expressions.topics_of(member, topics)).collect()
     }
 
-    fn update_epoch(&mut self, changed: bool, around: Surroundings<'_>) {
+    pub(super) fn update_epoch(&mut self, changed: bool, around: Surroundings<'_>) {
         if changed {
             self.expressions.update(self.members.values());
         }
@@ -235,7 +244,7 @@ impl ConsumerGroup {
         self.metadata = metadata;
     }
 
-    fn update_target(&mut self, around: Surroundings<'_>) {
+    pub(super) fn update_target(&mut self, around: Surroundings<'_>) {
         let too_early = self.assigned_at.is_some_and(|at| around.now < at + around.limits.assignment_interval);
         if self.epoch <= self.assignment_epoch || too_early {
             return;
@@ -263,7 +272,7 @@ impl ConsumerGroup {
         most.map_or(Assignor::Uniform, |(_, assignor)| assignor)
     }
 
-    fn reconcile(&mut self, id: &str, changed: bool, owned: Option<&Partitions>, around: Surroundings<'_>) {
+    pub(super) fn reconcile(&mut self, id: &str, changed: bool, owned: Option<&Partitions>, around: Surroundings<'_>) {
         let Some(member) = self.members.get(id) else { return };
         if member.is_reconciled_to(self.assignment_epoch) && !changed {
             return;
@@ -283,7 +292,8 @@ impl ConsumerGroup {
         let Some(member) = self.members.get_mut(id) else { return };
         let (state, pending) = (member.state, member.pending_revocation.clone());
         member.reconcile(&goal);
-        if member.state != MemberState::UnrevokedPartitions {
+        // Members of the classic protocol are told to join again, and have a time for that.
+        if member.state != MemberState::UnrevokedPartitions || member.classic.is_some() {
             member.revocation_deadline = None;
         } else if state != member.state || pending != member.pending_revocation {
             member.revocation_deadline = Some(around.now.saturating_add(member.rebalance_timeout));
@@ -334,6 +344,7 @@ fn update(member: &mut Member, request: &ConsumerGroupHeartbeatRequest, asker: &
         (&request.server_assignor, &mut member.assignor),
     ];
     updates.into_iter().filter(|(new, _)| new.is_some()).for_each(|(new, field)| field.clone_from(new));
+    member.classic = None;
     member.client_id = asker.client_id.to_owned();
     member.client_host = asker.client_host.to_owned();
     Ok(before != (member.topics.clone(), member.regex.clone()))
@@ -345,7 +356,7 @@ fn partitions_of(
     (topic.topic_id, topic.partitions.iter().copied().collect())
 }
 
-fn pairs(held: &Held) -> impl Iterator<Item = (TopicId, i32)> {
+pub(super) fn pairs(held: &Held) -> impl Iterator<Item = (TopicId, i32)> {
     held.iter().flat_map(|(topic, numbers)| numbers.keys().map(|number| (*topic, *number)))
 }
 

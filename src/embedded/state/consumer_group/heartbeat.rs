@@ -1,7 +1,6 @@
 //! ConsumerGroupHeartbeat, versions 0 to 1 (KIP-848, KIP-1082): how members join, go on and leave.
 //!
-//! A classic group without members becomes a consumer group when a member of this protocol joins. One with members is not
-//! converted: it is answered as with `group.consumer.migration.policy=disabled`.
+//! A classic group becomes a consumer group when a member of this protocol joins, see `migration`.
 
 use super::super::coordinator::Coordinated;
 use super::super::groups::Group;
@@ -16,18 +15,30 @@ use crate::protocol::messages::consumer_group_heartbeat::{
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse,
 };
 
+/// The feature by which a cluster has consumer groups (KIP-848).
+const GROUP_VERSION: &str = "group.version";
+
 impl State {
     pub(in crate::embedded::state) fn consumer_group_heartbeat(
         &mut self,
         context: &Context,
         request: ConsumerGroupHeartbeatRequest,
     ) -> Reply {
+        if !self.has_consumer_groups(context.broker) {
+            let error_code = ErrorCode::UNSUPPORTED_VERSION.0;
+            return Reply::of(ConsumerGroupHeartbeatResponse { error_code, ..Default::default() });
+        }
         let answer = self.heartbeat_answer(context, request);
         Reply::of(answer.unwrap_or_else(|refusal| ConsumerGroupHeartbeatResponse {
             error_code: refusal.code.0,
             error_message: Some(refusal.message),
             ..Default::default()
         }))
+    }
+
+    /// Whether a broker has groups of this protocol. From 3.7 to 3.9 it has their APIs, and by default not the groups.
+    pub(super) fn has_consumer_groups(&self, broker: i32) -> bool {
+        self.feature(broker, GROUP_VERSION) > 0
     }
 
     fn heartbeat_answer(
@@ -42,8 +53,11 @@ impl State {
             .map_err(|code| Refusal::new(code, "This is not the correct coordinator."))?;
         let around = Surroundings { topics: &self.topics, limits: &limits, now: context.now };
         if is_leave(&request) {
-            let group = self.groups.consumer_mut(&id)?;
-            return group.leave(&request, around);
+            let (answer, gone) = self.groups.consumer_mut(&id)?.leave(&request)?;
+            if gone {
+                self.fence_members(&id, &[request.member_id].into(), context.now);
+            }
+            return Ok(answer);
         }
         if request.member_id.is_empty() {
             // Only before version 1; since then members choose their ids themselves.
@@ -51,35 +65,36 @@ impl State {
         }
         let asker = Asker { client_id: &context.client_id, client_host: &context.client_host };
         let joins = request.member_epoch == 0;
-        // A group is only made, and an empty classic one only given up, for a member that is accepted.
-        let answer = match self.groups.get(&id) {
-            None if joins => self.groups.with_new_consumer(&id, |new| new.heartbeat(&request, &asker, around)),
-            Some(Group::Classic(group)) if joins && group.is_empty() => {
-                self.groups.with_new_consumer(&id, |new| new.heartbeat(&request, &asker, around))
-            }
-            Some(Group::Classic(_)) if joins => Err(Refusal::new(
-                ErrorCode::GROUP_ID_NOT_FOUND,
-                format!("Cannot upgrade classic group {id} to consumer group because online upgrade is disabled."),
-            )),
-            _ => self.groups.consumer_mut(&id)?.heartbeat(&request, &asker, around),
-        }?;
-        if let Some(at) = self.groups.consumer_mut(&id)?.arm(&request.member_id) {
-            self.timers.set(at, Timer::ConsumerGroupMember { group: id, member: request.member_id });
-        }
+        // A group is only made, and a classic one only given up, for a member that is accepted.
+        let made = match self.groups.get(&id) {
+            None if joins => Some(ConsumerGroup::default()),
+            Some(Group::Classic(group)) if joins && group.is_empty() => Some(ConsumerGroup::default()),
+            Some(Group::Classic(group)) if joins => Some(ConsumerGroup::of_classic(group, around)?),
+            _ => None,
+        };
+        let Some(mut made) = made else {
+            let answer = self.groups.consumer_mut(&id)?.heartbeat(&request, &asker, around)?;
+            self.arm_member(&id, &request.member_id);
+            return Ok(answer);
+        };
+        let answer = made.heartbeat(&request, &asker, around)?;
+        let members: Vec<String> = made.members.keys().cloned().collect();
+        self.upgrade(&id, made, context.now);
+        members.iter().for_each(|member| self.arm_member(&id, member));
         Ok(answer)
     }
 
     /// A member's session or its time to give partitions up may be over.
     pub(in crate::embedded::state) fn consumer_group_member_due(&mut self, group: String, member: String, at: Time) {
-        let limits = self.consumer_group_limits(&group);
-        let around = Surroundings { topics: &self.topics, limits: &limits, now: at };
         // Where nobody coordinates a group nobody minds its time. All sessions begin anew with the next coordinator.
         if self.coordinator(Coordinated::Group, &group).is_err() {
             return;
         }
         let Ok(consumer) = self.groups.consumer_mut(&group) else { return };
-        if let Some(at) = consumer.expire(&member, around) {
-            self.timers.set(at, Timer::ConsumerGroupMember { group, member });
+        if consumer.is_overdue(&member, at) {
+            self.fence_members(&group, &[member].into(), at);
+        } else {
+            self.arm_member(&group, &member);
         }
     }
 }
@@ -152,23 +167,12 @@ impl super::super::groups::Groups {
             None => missing(format!("Group {id} not found.")),
         }
     }
-
-    /// Adds a consumer group if what is done with it succeeds.
-    fn with_new_consumer<T>(
-        &mut self,
-        id: &str,
-        first: impl FnOnce(&mut ConsumerGroup) -> Result<T, Refusal>,
-    ) -> Result<T, Refusal> {
-        let mut group = ConsumerGroup::default();
-        let done = first(&mut group)?;
-        self.insert(id, Group::Consumer(group));
-        Ok(done)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::super::groups::classic::ClassicGroup;
+    use super::super::super::release;
     use super::super::super::test_support::Harness;
     use super::*;
     use crate::protocol::messages::consumer_group_describe::ConsumerGroupDescribeRequest;
@@ -331,12 +335,12 @@ mod tests {
     }
 
     #[test]
-    fn a_consumer_group_is_closed_to_classic_members_until_it_is_empty() {
+    fn a_consumer_group_takes_no_other_kind_of_members_and_is_a_classic_one_once_it_is_empty() {
         let mut harness = harness(&[]);
         harness.call(1, 1, joining("m"));
         let join = || JoinGroupRequest {
             group_id: "g".into(),
-            protocol_type: "consumer".into(),
+            protocol_type: "connect".into(),
             session_timeout_ms: 10_000,
             protocols: vec![JoinGroupRequestProtocol { name: "range".into(), ..Default::default() }],
             ..Default::default()
@@ -363,6 +367,19 @@ mod tests {
         assert!(!harness.state.groups.get("g").unwrap().is_empty());
         harness.pass(Duration::from_secs(1));
         assert!(harness.state.groups.get("g").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_broker_that_is_too_old_for_these_groups_offers_the_api_and_says_that_it_is() {
+        let mut harness = harness(&[]);
+        for (version, code) in [("3.7", 35), ("3.9", 35), ("4.0", 0)] {
+            harness.state.set_release(1, release(version).unwrap());
+            assert_eq!(harness.call(1, 0, joining("")).error_code, code, "{version}");
+            if version != "3.7" {
+                let request = ConsumerGroupDescribeRequest { group_ids: vec!["g".into()], ..Default::default() };
+                assert_eq!(harness.call(1, 0, request).groups[0].error_code, code, "{version}");
+            }
+        }
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! A member of a consumer group, as the coordinator sees it.
 
 use super::super::Time;
+use super::limits::Limits;
 use super::{Held, LEFT_FOR_NOW};
+use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -15,6 +17,18 @@ pub(super) enum MemberState {
     UnrevokedPartitions,
     /// It has given up what it had to, and waits for partitions that others still have.
     UnreleasedPartitions,
+}
+
+/// What is known of a member that speaks the classic protocol, beside what all members have.
+#[derive(Debug, Clone)]
+pub(super) struct ClassicPart {
+    pub(super) session_timeout: Duration,
+    /// The names and metadata of the assignors it supports, the preferred one first.
+    pub(super) protocols: Vec<(String, Bytes)>,
+    /// When it is removed if it has not joined again; `None` if it was not told to.
+    pub(super) joins_by: Option<Time>,
+    /// When it is removed if it has not fetched its assignment; `None` if it has.
+    pub(super) syncs_by: Option<Time>,
 }
 
 /// A member. Its lists of partitions are the coordinator's view: what it was told, not what it says it has.
@@ -36,6 +50,8 @@ pub(in crate::embedded::state) struct Member {
     pub(super) state: MemberState,
     pub(super) assigned: Held,
     pub(super) pending_revocation: Held,
+    /// `None`: it speaks the consumer protocol.
+    pub(super) classic: Option<ClassicPart>,
     /// When it is removed if nothing is heard from it.
     pub(super) session_deadline: Time,
     /// When it is removed if it has not given up what it has to; `None` if there is nothing to give up.
@@ -55,6 +71,11 @@ impl Member {
         self.epoch == LEFT_FOR_NOW
     }
 
+    /// How long it may be silent.
+    pub(super) fn session_timeout(&self, limits: &Limits) -> Duration {
+        self.classic.as_ref().map_or(limits.session_timeout, |classic| classic.session_timeout)
+    }
+
     pub(super) fn move_to_epoch(&mut self, epoch: i32) {
         self.previous_epoch = self.epoch;
         self.epoch = epoch;
@@ -62,6 +83,8 @@ impl Member {
 
     /// When the first of its deadlines is due.
     pub(super) fn deadline(&self) -> Time {
-        self.revocation_deadline.map_or(self.session_deadline, |at| at.min(self.session_deadline))
+        let classic = self.classic.iter().flat_map(|classic| [classic.joins_by, classic.syncs_by]);
+        let others = classic.chain([self.revocation_deadline]).flatten();
+        others.fold(self.session_deadline, Time::min)
     }
 }

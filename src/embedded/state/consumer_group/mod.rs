@@ -2,13 +2,20 @@
 //!
 //! `group` is the group, `member` one member, `reconcile` its steps, `assignor` who gets what, `subscription` what is wanted;
 //! `heartbeat` and `describe` are the APIs.
+//!
+//! While a group moves from one protocol to the other it has members of both: `classic` is what those of the classic
+//! protocol ask, `migration` how a group becomes one of the other kind.
 
 mod assignor;
+mod classic;
 mod describe;
 mod group;
 mod heartbeat;
 mod limits;
 mod member;
+mod migration;
+#[cfg(test)]
+mod mixed;
 mod offsets;
 mod reconcile;
 #[cfg(test)]

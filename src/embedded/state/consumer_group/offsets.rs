@@ -13,6 +13,8 @@ pub(in crate::embedded) enum Allowed {
     Since {
         epoch: i32,
         held: Held,
+        /// For what it has not had: the protocols have different ones.
+        code: ErrorCode,
     },
 }
 
@@ -20,11 +22,11 @@ impl Allowed {
     /// Whether the offset of this partition may be committed.
     ///
     /// # Errors
-    /// STALE_MEMBER_EPOCH if not.
+    /// STALE_MEMBER_EPOCH if not, or ILLEGAL_GENERATION to a member of the classic protocol.
     pub(in crate::embedded::state) fn check(&self, topic: &TopicId, partition: i32) -> Result<(), ErrorCode> {
-        let Self::Since { epoch, held } = self else { return Ok(()) };
+        let Self::Since { epoch, held, code } = self else { return Ok(()) };
         let since = held.get(topic).and_then(|held| held.get(&partition));
-        since.filter(|since| *since <= epoch).map(drop).ok_or(ErrorCode::STALE_MEMBER_EPOCH)
+        since.filter(|since| *since <= epoch).map(drop).ok_or(*code)
     }
 }
 
@@ -32,8 +34,8 @@ impl ConsumerGroup {
     /// Whether a commit is accepted, and of what.
     ///
     /// # Errors
-    /// UNKNOWN_MEMBER_ID; STALE_MEMBER_EPOCH; UNSUPPORTED_VERSION, since OffsetCommit knows of member epochs from version 9
-    /// on.
+    /// UNKNOWN_MEMBER_ID; STALE_MEMBER_EPOCH, or ILLEGAL_GENERATION to a member of the classic protocol; UNSUPPORTED_VERSION,
+    /// since OffsetCommit knows of member epochs from version 9 on.
     pub(in crate::embedded::state) fn check_committer(&self, by: Committer<'_>) -> Result<Allowed, ErrorCode> {
         let epoch = by.generation;
         // A group without members takes commits from outside it: consumers that assign themselves, and tools.
@@ -43,11 +45,13 @@ impl ConsumerGroup {
             return Ok(Allowed::All);
         }
         let member = self.members.get(by.member_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
-        if !by.transactional && by.version < 9 {
+        let is_classic = member.classic.is_some();
+        if !by.transactional && !is_classic && by.version < 9 {
             return Err(ErrorCode::UNSUPPORTED_VERSION);
         }
+        let code = if is_classic { ErrorCode::ILLEGAL_GENERATION } else { ErrorCode::STALE_MEMBER_EPOCH };
         if epoch > member.epoch {
-            return Err(ErrorCode::STALE_MEMBER_EPOCH);
+            return Err(code);
         }
         if epoch == member.epoch {
             return Ok(Allowed::All);
@@ -56,7 +60,7 @@ impl ConsumerGroup {
         for (topic, pending) in &member.pending_revocation {
             held.entry(*topic).or_default().extend(pending);
         }
-        Ok(Allowed::Since { epoch, held })
+        Ok(Allowed::Since { epoch, held, code })
     }
 
     /// Whether offsets may be fetched: by a member in its epoch, or from outside without either.

@@ -15,15 +15,15 @@ use std::time::Duration;
 
 /// A client that behaves as Java's consumer: it gives up before it takes, and says what it has when that has changed.
 #[derive(Debug, Clone, Default)]
-struct Client {
-    id: String,
-    instance_id: Option<String>,
-    epoch: i32,
-    topics: Option<Vec<String>>,
+pub(super) struct Client {
+    pub(super) id: String,
+    pub(super) instance_id: Option<String>,
+    pub(super) epoch: i32,
+    pub(super) topics: Option<Vec<String>>,
     regex: Option<String>,
-    owned: Partitions,
+    pub(super) owned: Partitions,
     /// What it was told to have last.
-    wanted: Option<Partitions>,
+    pub(super) wanted: Option<Partitions>,
     /// Whether the next request says everything.
     full: bool,
     reported: Option<Partitions>,
@@ -31,7 +31,12 @@ struct Client {
 }
 
 impl Client {
-    fn request(&mut self) -> ConsumerGroupHeartbeatRequest {
+    /// One that subscribes to a topic.
+    pub(super) fn new(id: &str, topic: &str) -> Self {
+        Self { id: id.to_owned(), topics: Some(vec![topic.to_owned()]), ..Self::default() }
+    }
+
+    pub(super) fn request(&mut self) -> ConsumerGroupHeartbeatRequest {
         let full = self.full || self.epoch == 0;
         let report = full || self.reported.as_ref() != Some(&self.owned);
         let list = |owned: &Partitions| owned.iter().map(|(id, numbers)| listed(*id, numbers)).collect();
@@ -51,13 +56,13 @@ impl Client {
         request
     }
 
-    fn leave(&mut self, epoch: i32) -> ConsumerGroupHeartbeatRequest {
+    pub(super) fn leave(&mut self, epoch: i32) -> ConsumerGroupHeartbeatRequest {
         let request = ConsumerGroupHeartbeatRequest { member_epoch: epoch, ..self.request() };
         *self = Self { id: self.id.clone(), instance_id: self.instance_id.clone(), left: true, ..Self::default() };
         request
     }
 
-    fn answer(&mut self, answer: Result<ConsumerGroupHeartbeatResponse, Refusal>) {
+    pub(super) fn answer(&mut self, answer: Result<ConsumerGroupHeartbeatResponse, Refusal>) {
         match answer {
             Ok(answer) => {
                 self.epoch = answer.member_epoch;
@@ -77,7 +82,7 @@ impl Client {
     }
 
     /// One step towards what it was told: first it gives up, later it takes.
-    fn step(&mut self) {
+    pub(super) fn step(&mut self) {
         let Some(wanted) = &self.wanted else { return };
         let kept: Partitions = both(&self.owned, wanted);
         self.owned = if kept == self.owned { wanted.clone() } else { kept };
@@ -135,7 +140,11 @@ impl World {
     fn ask(&mut self, request: &ConsumerGroupHeartbeatRequest) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
         let around = Surroundings { topics: &self.harness.state.topics, limits: &self.limits, now: self.now };
         if super::group::is_leave(request) {
-            return self.group.leave(request, around);
+            let (answer, gone) = self.group.leave(request)?;
+            if gone {
+                self.group.remove(&[request.member_id.clone()].into(), around);
+            }
+            return Ok(answer);
         }
         let asker = Asker { client_id: "c", client_host: "127.0.0.1" };
         let answer = self.group.heartbeat(request, &asker, around);
@@ -161,7 +170,10 @@ impl World {
         while let Some((at, id)) = self.reminders.first().cloned().filter(|(at, _)| *at <= self.now) {
             self.reminders.pop_first();
             let around = Surroundings { topics: &self.harness.state.topics, limits: &self.limits, now: at };
-            let again = self.group.expire(&id, around);
+            if self.group.is_overdue(&id, at) {
+                self.group.remove(&[id.clone()].into(), around);
+            }
+            let again = self.group.arm(&id);
             self.reminders.extend(again.map(|at| (at, id)));
         }
     }

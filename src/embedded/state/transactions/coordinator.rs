@@ -62,11 +62,12 @@ impl State {
         transactional_id: &str,
         producer: Identity,
         parts: &[Part],
+        bumps: bool,
         now: Time,
     ) -> Result<(), ErrorCode> {
         let now_ms = self.wall_ms(now);
         let entry = self.known(transactional_id)?;
-        if entry.transaction.add(producer, parts, now_ms)? {
+        if entry.transaction.add(producer, parts, bumps, now_ms)? {
             entry.since = now;
             self.arm_transaction(transactional_id);
         }
@@ -120,10 +121,15 @@ impl State {
         }
     }
 
+    /// Shuts out the producer of now and aborts its transaction. In transactions V2 the end itself raises the epoch, and
+    /// the producer may ask for the new one.
     fn fence_and_abort(&mut self, transactional_id: &str, now: Time) {
         if let Some(entry) = self.transactions.by_id.get_mut(transactional_id) {
-            entry.transaction.fence();
-            self.decide(transactional_id, false, false, now);
+            let bumps = entry.transaction.bumps;
+            if !bumps {
+                entry.transaction.fence();
+            }
+            self.decide(transactional_id, false, bumps, now);
             self.finish_transaction(transactional_id, now);
         }
     }

@@ -15,8 +15,11 @@ use crate::protocol::messages::describe_transactions::{
 use crate::protocol::messages::list_transactions::{
     ListTransactionsRequest, ListTransactionsResponse, TransactionState as ListedTransaction,
 };
-use regex::Regex;
+use regex::RegexBuilder;
 use std::collections::BTreeMap;
+
+/// How much memory a compiled expression may take, in bytes: the expression is a stranger's.
+const MAX_COMPILED: usize = 1 << 20;
 
 impl State {
     pub(in crate::embedded::state) fn describe_transactions(
@@ -48,7 +51,8 @@ impl State {
         request: ListTransactionsRequest,
     ) -> Reply {
         let pattern = request.transactional_id_pattern.as_deref().filter(|pattern| !pattern.is_empty());
-        let Ok(pattern) = pattern.map(|pattern| Regex::new(&format!("^(?:{pattern})$"))).transpose() else {
+        let compiled = |pattern| RegexBuilder::new(&format!("^(?:{pattern})$")).size_limit(MAX_COMPILED).build();
+        let Ok(pattern) = pattern.map(compiled).transpose() else {
             let error_code = ErrorCode::INVALID_REGULAR_EXPRESSION.0;
             return Reply::of(ListTransactionsResponse { error_code, ..Default::default() });
         };
@@ -58,7 +62,8 @@ impl State {
         let wanted = |id: &str, entry: &Entry| {
             let transaction = &entry.transaction;
             let state = transaction.phase.name();
-            let open_ms = if transaction.started_ms < 0 { 0 } else { now_ms.saturating_sub(transaction.started_ms) };
+            // As in Kafka one that was never open counts as open since long ago.
+            let open_ms = now_ms.saturating_sub(transaction.started_ms);
             self.coordinator(Coordinated::Transaction, id) == Ok(context.broker)
                 && (request.state_filters.is_empty() || request.state_filters.iter().any(|name| name == state))
                 && (request.producer_id_filters.is_empty()

@@ -11,6 +11,7 @@ use crate::embedded::state::coordinator::Coordinated;
 use crate::embedded::state::log::Claim;
 use crate::embedded::state::topics::OFFSETS_TOPIC;
 use crate::embedded::state::{Context, Reply, State};
+use crate::protocol::messages::ApiKey;
 use crate::protocol::messages::add_offsets_to_txn::{AddOffsetsToTxnRequest, AddOffsetsToTxnResponse};
 use crate::protocol::messages::add_partitions_to_txn::{
     AddPartitionsToTxnPartitionResult, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, AddPartitionsToTxnResult,
@@ -29,6 +30,8 @@ const PRODUCE_KNOWS_ABORTABLE: i16 = 11;
 /// The same of TxnOffsetCommit.
 const COMMIT_ADDS: i16 = 5;
 const COMMIT_KNOWS_ABORTABLE: i16 = 4;
+/// From this version of AddPartitionsToTxn on it is brokers that ask, for producers of transactions V2.
+const ADD_BUMPS: i16 = 4;
 /// From this version of EndTxn on every end raises the epoch.
 const END_BUMPS: i16 = 5;
 
@@ -81,12 +84,10 @@ impl State {
         context: &Context,
         asked: &AddPartitionsToTxnTransaction,
     ) -> Vec<AddPartitionsToTxnTopicResult> {
-        let unknown = |part: &Part| self.topics.partition(&part.0, part.1).is_none();
         let parts: Vec<Part> = asked.topics.iter().flat_map(parts).collect();
-        if parts.iter().any(unknown) {
-            return results(&asked.topics, |part| match unknown(part) {
-                true => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-                false => ErrorCode::OPERATION_NOT_ATTEMPTED,
+        if parts.iter().any(|part| self.check_part(part).is_err()) {
+            return results(&asked.topics, |part| {
+                self.check_part(part).err().unwrap_or(ErrorCode::OPERATION_NOT_ATTEMPTED)
             });
         }
         let id = asked.transactional_id.as_str();
@@ -100,9 +101,15 @@ impl State {
                 self.verify_part(id, producer, part).err().unwrap_or(ErrorCode::NONE)
             });
         }
-        let added = self.add_parts(id, producer, &parts, context.now);
+        let added = self.add_parts(id, producer, &parts, context.version >= ADD_BUMPS, context.now);
         let code = told(added.err().unwrap_or(ErrorCode::NONE), context.version >= 2);
         results(&asked.topics, |_| code)
+    }
+
+    /// Whether a partition can be added to a transaction.
+    fn check_part(&self, (topic, partition): &Part) -> Result<(), ErrorCode> {
+        self.topics.partition(topic, *partition).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        self.fault_at(ApiKey::ADD_PARTITIONS_TO_TXN, topic, *partition)
     }
 
     pub(in crate::embedded::state) fn add_offsets_to_txn(
@@ -114,7 +121,7 @@ impl State {
         let producer = Identity { id: request.producer_id, epoch: request.producer_epoch };
         let added = self.check_coordinator(context, Coordinated::Transaction, id);
         let added = added.and_then(|()| self.offsets_part(&request.group_id));
-        let added = added.and_then(|part| self.add_parts(id, producer, &[part], context.now));
+        let added = added.and_then(|part| self.add_parts(id, producer, &[part], false, context.now));
         let error_code = told(added.err().unwrap_or(ErrorCode::NONE), context.version >= 2).0;
         Reply::of(AddOffsetsToTxnResponse { error_code, ..Default::default() })
     }
@@ -163,7 +170,7 @@ impl State {
         let id = request.transactional_id.as_str();
         let checked = self.coordinator(Coordinated::Transaction, id).and_then(|_| {
             if context.version >= COMMIT_ADDS {
-                self.add_parts(id, producer, &[part], context.now)
+                self.add_parts(id, producer, &[part], true, context.now)
             } else {
                 self.verify_part(id, producer, &part)
             }
@@ -207,7 +214,7 @@ impl State {
         let adds = context.version >= PRODUCE_ADDS;
         let checked = self.coordinator(Coordinated::Transaction, transactional_id).and_then(|_| {
             if adds {
-                self.add_parts(transactional_id, producer, &[part], context.now)
+                self.add_parts(transactional_id, producer, &[part], true, context.now)
             } else {
                 self.verify_part(transactional_id, producer, &part)
             }

@@ -3,6 +3,7 @@
 use super::super::test_records::{Batch, fetch, fetch_request, idempotent, offsets, produce_request};
 use super::super::test_support::Harness;
 use super::super::topics::TRANSACTIONS_TOPIC;
+use crate::ErrorCode;
 use crate::protocol::messages::add_partitions_to_txn::{AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction};
 use crate::protocol::messages::describe_producers::TopicRequest;
 use crate::protocol::messages::describe_transactions::TransactionState;
@@ -182,6 +183,32 @@ fn t5_a_transaction_that_takes_too_long_is_aborted_and_its_producer_fenced() {
 }
 
 #[test]
+fn t5_in_transactions_v2_a_producer_that_was_late_may_go_on_in_the_next_epoch() {
+    let mut harness = harness();
+    let (id, epoch) = init(&mut harness).unwrap();
+    write(&mut harness, 12, (id, epoch), 0);
+    harness.pass(TIMEOUT);
+    assert_eq!((state(&mut harness), committed(&mut harness).1), ("CompleteAbort".to_owned(), vec![id]));
+    assert_eq!(write(&mut harness, 12, (id, epoch), 1), 47);
+    assert_eq!(end(&mut harness, 5, (id, epoch), COMMIT), Err(48));
+    assert_eq!(end(&mut harness, 5, (id, epoch), ABORT), Ok((id, epoch + 1)), "which is what has happened");
+    assert_eq!(init_in(&mut harness, 5, (id, epoch)), Ok((id, epoch + 1)));
+    assert_eq!(init(&mut harness), Ok((id, epoch + 2)));
+    assert_eq!(init_in(&mut harness, 5, (id, epoch)), Err(90), "somebody else has come since");
+}
+
+#[test]
+fn a_producer_that_is_fenced_in_its_last_epoch_leaves_a_new_id() {
+    let mut harness = harness();
+    let last = with_epoch(&mut harness, i16::MAX - 1);
+    assert_eq!(write(&mut harness, 12, last, 0), 0);
+    assert_eq!(init(&mut harness), Err(51));
+    let (new, epoch) = init(&mut harness).unwrap();
+    assert!(new != last.0 && epoch == 1);
+    assert_eq!(end(&mut harness, 5, last, COMMIT), Err(49));
+}
+
+#[test]
 fn a_timer_of_an_ended_transaction_does_not_touch_the_next_one() {
     let mut harness = harness();
     let producer = init(&mut harness).unwrap();
@@ -232,8 +259,11 @@ fn in_transactions_v2_the_new_id_comes_with_the_end_of_the_last_transaction() {
     let (new, epoch) = end(&mut harness, 5, last, COMMIT).unwrap();
     assert!(new != last.0 && epoch == 0);
     assert_eq!(end(&mut harness, 5, last, COMMIT), Ok((new, 0)), "the first answer was lost");
+    assert_eq!(end(&mut harness, 5, last, ABORT), Err(48));
+    assert_eq!(end(&mut harness, 5, (last.0, last.1 - 1), COMMIT), Err(49));
     assert_eq!(committed(&mut harness), (vec![0, 1], vec![]));
     assert_eq!(write(&mut harness, 12, (new, 0), 0), 0);
+    assert_eq!(end(&mut harness, 5, last, COMMIT), Err(49), "the new id is in use");
 }
 
 #[test]
@@ -257,6 +287,19 @@ fn all_partitions_are_added_or_none() {
     assert_eq!(add(&mut harness, 3, producer, &[0, 7]), [55, 3]);
     assert_eq!(state(&mut harness), "Empty");
     assert_eq!(end(&mut harness, 4, producer, COMMIT), Err(48), "there is no transaction");
+}
+
+#[test]
+fn a_partition_that_is_to_fail_is_not_added_and_neither_are_the_others() {
+    let mut harness = harness();
+    let producer = init(&mut harness).unwrap();
+    let (api, code) = (ApiKey::ADD_PARTITIONS_TO_TXN, ErrorCode::TOPIC_AUTHORIZATION_FAILED);
+    harness.state.fail_partition("t", 1, Some(api), code);
+    assert_eq!(add(&mut harness, 3, producer, &[0, 1]), [55, code.0]);
+    assert_eq!(state(&mut harness), "Empty");
+    assert_eq!(add(&mut harness, 3, producer, &[0]), [0]);
+    harness.state.fail_partition("t", 1, Some(api), ErrorCode::NONE);
+    assert_eq!(add(&mut harness, 3, producer, &[1]), [0]);
 }
 
 #[test]
@@ -406,6 +449,14 @@ fn transactions_are_listed_by_state_producer_age_and_name() {
     let producer = init(&mut harness).unwrap();
     add(&mut harness, 3, producer, &[0]);
     harness.pass(Duration::from_secs(10));
+    // One that was never open counts as open since long ago.
+    let other = InitProducerIdRequest {
+        transactional_id: Some("x2".into()),
+        transaction_timeout_ms: 60_000,
+        producer_id: -1,
+        producer_epoch: -1,
+    };
+    assert_eq!(harness.call(1, 5, other).error_code, 0);
     let mut list = |change: &dyn Fn(&mut ListTransactionsRequest)| {
         let mut request = ListTransactionsRequest::default();
         change(&mut request);
@@ -413,12 +464,12 @@ fn transactions_are_listed_by_state_producer_age_and_name() {
         (response.error_code, response.transaction_states.len(), response.unknown_state_filters)
     };
     let found = |count| (0, count, vec![]);
-    assert_eq!(list(&|_| {}), found(1));
+    assert_eq!(list(&|_| {}), found(2));
     assert_eq!(list(&|request| request.state_filters = vec!["Ongoing".into()]), found(1));
-    assert_eq!(list(&|request| request.state_filters = vec!["Empty".into(), "Odd".into()]), (0, 0, vec!["Odd".into()]));
-    assert_eq!(list(&|request| request.producer_id_filters = vec![producer.0 + 1]), found(0));
-    assert_eq!(list(&|request| request.duration_filter = 9_999), found(1));
-    assert_eq!(list(&|request| request.duration_filter = 10_000), found(0));
+    assert_eq!(list(&|request| request.state_filters = vec!["Empty".into(), "Odd".into()]), (0, 1, vec!["Odd".into()]));
+    assert_eq!(list(&|request| request.producer_id_filters = vec![producer.0 + 9]), found(0));
+    assert_eq!(list(&|request| request.duration_filter = 9_999), found(2));
+    assert_eq!(list(&|request| request.duration_filter = 10_000), found(1));
     assert_eq!(list(&|request| request.transactional_id_pattern = Some("x|y".into())), found(1));
     assert_eq!(list(&|request| request.transactional_id_pattern = Some("y.*".into())), found(0));
     assert_eq!(list(&|request| request.transactional_id_pattern = Some("(".into())).0, 128);

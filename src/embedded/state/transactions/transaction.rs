@@ -80,12 +80,14 @@ pub(super) enum Ended {
 #[derive(Debug)]
 pub(super) struct Transaction {
     pub(super) producer: Identity,
-    /// The id before the one of now.
+    /// The id before the last change of any kind: another one than that of now only where the last change was to a new id.
     previous_id: i64,
     /// The epoch that a producer had which asked for the next one: it may ask again.
     last_epoch: i16,
     /// The id that comes into force with the end of the transaction, as the epochs of this one are used up.
     next_id: Option<i64>,
+    /// Whether who last added to the transaction or ended it speaks transactions V2: then the epoch rises with its end.
+    pub(super) bumps: bool,
     pub(super) timeout_ms: i32,
     pub(super) phase: Phase,
     pub(super) partitions: BTreeSet<Part>,
@@ -93,9 +95,11 @@ pub(super) struct Transaction {
     pub(super) started_ms: i64,
 }
 
-/// The last epoch but one: the last is kept for fencing.
+/// The last epoch for producers: the one after it is kept for fencing.
+const LAST_EPOCH: i16 = i16::MAX - 1;
+
 fn is_exhausted(epoch: i16) -> bool {
-    epoch >= i16::MAX - 1
+    epoch >= LAST_EPOCH
 }
 
 impl Transaction {
@@ -105,6 +109,7 @@ impl Transaction {
             previous_id: NO_ID,
             last_epoch: NO_EPOCH,
             next_id: None,
+            bumps: false,
             timeout_ms: 0,
             phase: Phase::Empty,
             partitions: BTreeSet::new(),
@@ -154,7 +159,10 @@ impl Transaction {
         match expected {
             None => self.last_epoch = NO_EPOCH,
             Some(expected) if current == NO_EPOCH || expected.epoch == current => self.last_epoch = current,
-            Some(expected) if expected.epoch == self.last_epoch => return Ok(()),
+            Some(expected) if expected.epoch == self.last_epoch => {
+                self.previous_id = self.producer.id;
+                return Ok(());
+            }
             Some(_) => return Err(ErrorCode::PRODUCER_FENCED),
         }
         self.previous_id = self.producer.id;
@@ -180,8 +188,15 @@ impl Transaction {
     }
 
     /// Takes partitions into the transaction, which begins with the first; whether it did.
-    pub(super) fn add(&mut self, producer: Identity, parts: &[Part], now_ms: i64) -> Result<bool, ErrorCode> {
+    pub(super) fn add(
+        &mut self,
+        producer: Identity,
+        parts: &[Part],
+        bumps: bool,
+        now_ms: i64,
+    ) -> Result<bool, ErrorCode> {
         self.check(producer)?;
+        (self.bumps, self.previous_id) = (bumps, self.producer.id);
         let begins = self.phase != Phase::Ongoing;
         if begins {
             self.phase = Phase::Ongoing;
@@ -197,7 +212,7 @@ impl Transaction {
     pub(super) fn end(&self, producer: Identity, commit: bool, bumps: bool) -> Result<Ended, ErrorCode> {
         let again = bumps && self.producer.epoch == producer.epoch.saturating_add(1) && self.producer.id == producer.id;
         let again_with_new_id =
-            bumps && self.previous_id == producer.id && is_exhausted(producer.epoch) && self.producer.epoch == 0;
+            bumps && self.previous_id == producer.id && producer.epoch == LAST_EPOCH && self.producer.epoch == 0;
         if self.producer.id != producer.id && !again_with_new_id {
             return Err(ErrorCode::INVALID_PRODUCER_ID_MAPPING);
         }
@@ -227,6 +242,7 @@ impl Transaction {
 
     /// Decides the transaction; the markers carry [`producer`](Self::producer) as it is after this.
     pub(super) fn prepare(&mut self, commit: bool, bumps: bool, now_ms: i64, new_id: impl FnOnce() -> i64) {
+        (self.bumps, self.previous_id) = (bumps, self.producer.id);
         if bumps {
             self.next_id = is_exhausted(self.producer.epoch).then(new_id);
             self.last_epoch = self.producer.epoch;
@@ -243,8 +259,8 @@ impl Transaction {
     pub(super) fn complete(&mut self) {
         self.phase = if self.phase == Phase::PrepareCommit { Phase::CompleteCommit } else { Phase::CompleteAbort };
         self.partitions.clear();
+        self.previous_id = self.producer.id;
         if let Some(id) = self.next_id.take() {
-            self.previous_id = self.producer.id;
             self.producer = Identity { id, epoch: 0 };
         }
     }

@@ -17,6 +17,9 @@ impl State {
             return Err(ErrorCode::INVALID_GROUP_ID);
         }
         self.check_coordinator(context, Coordinated::Group, &request.group_id)?;
+        if self.has_consumer_members(&request.group_id) {
+            return self.heartbeat_to_consumer_group(context, request);
+        }
         let beaten = self.with_classic(&request.group_id, context.now, |group, turn| group.heartbeat(turn, request));
         beaten.unwrap_or(Err(ErrorCode::UNKNOWN_MEMBER_ID))
     }

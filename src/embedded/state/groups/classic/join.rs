@@ -23,13 +23,11 @@ impl State {
             return Reply::of(refused(&request.member_id, code));
         }
         let group_id = request.group_id.clone();
-        match self.groups.get(&group_id) {
-            // Kafka's answer to a classic member whose assignors the group can't serve.
-            Some(Group::Consumer(group)) if !group.is_empty() => {
-                return Reply::of(refused(&request.member_id, ErrorCode::INCONSISTENT_GROUP_PROTOCOL));
-            }
-            Some(Group::Consumer(_)) => drop(self.groups.remove(&group_id)),
-            _ => {}
+        if self.has_consumer_members(&group_id) {
+            return self.join_consumer_group(context, &request);
+        }
+        if let Some(Group::Consumer(_)) = self.groups.get(&group_id) {
+            self.groups.remove(&group_id);
         }
         if self.groups.get(&group_id).is_none() {
             if !request.member_id.is_empty() {

@@ -37,6 +37,10 @@ impl State {
         if let Err(code) = checked {
             return LeaveGroupResponse { error_code: code.0, ..Default::default() };
         }
+        if self.has_consumer_members(group_id) {
+            let members = self.leave_consumer_group(context, request);
+            return LeaveGroupResponse { members, ..Default::default() };
+        }
         let members = self.with_classic(group_id, context.now, |group, turn| group.leave(turn, &request.members));
         let unknown =
             || request.members.iter().map(|member| answer(member, Err(ErrorCode::UNKNOWN_MEMBER_ID))).collect();

@@ -4,7 +4,7 @@
 mod group;
 mod heartbeat;
 mod join;
-mod leave;
+pub(in crate::embedded) mod leave;
 mod member;
 mod rebalance;
 mod sync;

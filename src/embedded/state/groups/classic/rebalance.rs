@@ -21,7 +21,7 @@ impl ClassicGroup {
         }
     }
 
-    pub(super) fn prepare_rebalance(&mut self, turn: &mut Turn<'_>, reason: &str) {
+    pub(in crate::embedded) fn prepare_rebalance(&mut self, turn: &mut Turn<'_>, reason: &str) {
         log::debug!("embedded group {}: rebalance after generation {}: {reason}", self.id, self.generation);
         if self.state == ClassicState::CompletingRebalance {
             self.assign(turn, &BTreeMap::new(), ErrorCode::REBALANCE_IN_PROGRESS);
@@ -261,17 +261,26 @@ impl ClassicGroup {
 
     /// Another broker coordinates the group: what was parked is answered, and the group is what the offsets topic holds.
     pub(in crate::embedded) fn moved(&mut self, turn: &mut Turn<'_>) {
-        let error_code = ErrorCode::NOT_COORDINATOR.0;
+        self.turn_away(turn, ErrorCode::NOT_COORDINATOR);
+        self.load(turn.now);
+        self.keep_all_sessions(turn);
+    }
+
+    /// Answers whatever is parked with an error.
+    pub(in crate::embedded) fn turn_away(&mut self, turn: &mut Turn<'_>, code: ErrorCode) {
         for member in self.members.values_mut() {
             if let Some(parked) = member.joining.take() {
-                let member_id = member.id.clone();
+                let (error_code, member_id) = (code.0, member.id.clone());
                 turn.answer_join(parked, JoinGroupResponse { error_code, member_id, ..Default::default() });
             }
             if let Some(parked) = member.syncing.take() {
-                turn.answer_sync(parked, super::sync::failed(ErrorCode::NOT_COORDINATOR));
+                turn.answer_sync(parked, super::sync::failed(code));
             }
         }
-        self.load(turn.now);
+    }
+
+    /// All members have their time anew.
+    pub(in crate::embedded) fn keep_all_sessions(&mut self, turn: &mut Turn<'_>) {
         let sessions: Vec<_> =
             self.members.values().map(|member| (member.id.clone(), member.session_timeout)).collect();
         for (id, session) in sessions {

@@ -15,6 +15,9 @@ impl State {
         if let Err(code) = self.check_coordinator(context, Coordinated::Group, &request.group_id) {
             return Reply::of(failed(code));
         }
+        if self.has_consumer_members(&request.group_id) {
+            return self.sync_consumer_group(context, &request);
+        }
         let parked = Parked { connection: context.connection, version: context.version };
         let group_id = request.group_id.clone();
         let synced = self.with_classic(&group_id, context.now, |group, turn| group.sync(turn, request, parked));
