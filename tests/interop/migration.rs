@@ -37,6 +37,10 @@ struct Group {
 impl Group {
     fn new(target: &Target) -> Self {
         quiet(target, "topics", &["--create", "--topic", GROUP, "--partitions", "4"], "");
+        // Else a change may have no effect for a second.
+        let no_wait = ["--alter", "--entity-type", "groups", "--entity-name", GROUP, "--add-config"];
+        let said = quiet(target, "configs", &[&no_wait[..], &["consumer.assignment.interval.ms=0"]].concat(), "");
+        assert_eq!(said.status, 0, "{said:?}");
         let mut raw = Raw::coordinator(target, 0, GROUP);
         let topic = metadata::MetadataRequestTopic { name: Some(GROUP.into()), ..Default::default() };
         let request = MetadataRequest { topics: Some(vec![topic]), ..Default::default() };
@@ -57,7 +61,7 @@ impl Group {
     }
 
     /// A member of the consumer protocol joins or goes on, and says that it has these partitions.
-    fn consumer(&mut self, member: &str, member_epoch: i32, owned: &[i32]) -> i32 {
+    fn consumer(&mut self, member: &str, member_epoch: i32, owned: &[i32]) -> (i32, Vec<i32>) {
         let topic = RequestTopicPartitions { topic_id: self.topic_id, partitions: owned.to_vec() };
         let request = ConsumerGroupHeartbeatRequest {
             group_id: GROUP.into(),
@@ -79,7 +83,7 @@ impl Group {
             "{member} in epoch {member_epoch} has {owned:?}: {code} {text}, epoch {}, {assigned:?}",
             answer.member_epoch
         ));
-        answer.member_epoch
+        (answer.member_epoch, assigned.unwrap_or_default())
     }
 
     /// Goes on until the member is in this epoch and has nothing to give up: a new target may be computed a moment later.
@@ -87,7 +91,7 @@ impl Group {
         let deadline = Instant::now() + LIMIT;
         while epoch != wanted {
             let lines = self.transcript.mark();
-            let next = self.consumer(member, epoch, owned);
+            let (next, _) = self.consumer(member, epoch, owned);
             if next != wanted {
                 self.transcript.rewind(lines);
             }
@@ -247,15 +251,16 @@ fn members_of_both_protocols_share_a_group_alike() {
     require_kafka!();
     compare("raw-migration", |target| {
         let mut group = Group::new(target);
-        let epoch = group.consumer("m1", 0, &[]);
+        let (epoch, _) = group.consumer("m1", 0, &[]);
         let mut classic = Classic { protocol: "range".into(), ..Classic::default() };
         group.join(&mut classic, &[]);
         let second = group.join(&mut classic, &[]).generation_id;
         group.sync(&classic, "range");
         group.beat("while it waits for partitions", &classic);
         group.describe();
-        group.consumer("m1", epoch, &[0, 1, 2, 3]);
-        group.consumer_until("m1", epoch, &[2, 3], second);
+        let (_, kept) = group.consumer("m1", epoch, &[0, 1, 2, 3]);
+        let free: Vec<i32> = (0..4).filter(|partition| !kept.contains(partition)).collect();
+        group.consumer_until("m1", epoch, &kept, second);
         group.beat("when they are free", &classic);
         group.join(&mut classic, &[]);
         group.sync(&classic, "range");
@@ -284,13 +289,13 @@ fn members_of_both_protocols_share_a_group_alike() {
         group.leave("m1", "m1");
         group.describe();
         group.beat("after the downgrade", &classic);
-        group.consumer("m1", second, &[2, 3]);
-        let answer = group.join(&mut classic, &[0, 1]);
+        group.consumer("m1", second, &kept);
+        let answer = group.join(&mut classic, &free);
         group.say(&format!("leads: {}", answer.leader == classic.id));
         group.sync(&classic, "range");
         group.beat("in the classic group", &classic);
         group.describe();
-        let third = group.consumer("m2", 0, &[]);
+        let (third, _) = group.consumer("m2", 0, &[]);
         group.describe();
         group.beat("after the upgrade", &classic);
         group.say(&format!("epochs: {}", third - classic.generation));

@@ -111,5 +111,15 @@ pub(crate) fn normal(line: &str) -> String {
         None => counted,
     };
     let normal = RULES.iter().fold(counted, |line, (pattern, by)| pattern.replace_all(&line, *by).into_owned().into());
-    normal.trim().to_owned()
+    member_ids(&normal).trim().to_owned()
+}
+
+/// A line without member ids as Java's new consumer makes them: 22 characters of base 64, which no name in a case has with a
+/// capital letter.
+fn member_ids(line: &str) -> Cow<'_, str> {
+    static ID: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"[A-Za-z0-9_-]{22,}").expect("a valid pattern"));
+    ID.replace_all(line, |found: &Captures<'_>| match &found[0] {
+        id if id.len() == 22 && id.contains(|c: char| c.is_ascii_uppercase()) => "ID".to_owned(),
+        other => other.to_owned(),
+    })
 }

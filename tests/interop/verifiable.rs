@@ -135,12 +135,14 @@ fn static_members_come_back_without_a_rebalance() {
             let mut all = vec![member("one"), member("two")];
             settle(&mut all, &[2, 2]);
             let shares: Vec<_> = all.iter().map(|member| member.held.clone()).collect();
+            // How they got there depends on who came first.
+            let seen = [all[0].running.said().output.len(), 0];
             all.remove(1).stop();
             all.push(member("two"));
             settle(&mut all, &[2, 2]);
-            for (member, before) in all.iter().zip(&shares) {
-                let events: Vec<_> =
-                    member.running.said().output.iter().map(|line| event(line)["name"].clone()).collect();
+            for ((member, before), seen) in all.iter().zip(&shares).zip(seen) {
+                let output = &member.running.said().output[seen..];
+                let events: Vec<_> = output.iter().map(|line| event(line)["name"].clone()).collect();
                 transcript.line(&format!("the same share: {}, after {events:?}", member.held == *before));
             }
             all.into_iter().for_each(|member| drop(member.stop()));

@@ -27,7 +27,7 @@ pub(in crate::embedded::state) struct Surroundings<'a> {
 }
 
 /// A group of the consumer protocol.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::embedded) struct ConsumerGroup {
     pub(super) epoch: i32,
     pub(super) assignment_epoch: i32,
@@ -40,10 +40,25 @@ pub(in crate::embedded) struct ConsumerGroup {
     expressions: Expressions,
 }
 
+impl Default for ConsumerGroup {
+    /// A new group. As in Kafka it begins in epoch 1, so its first member is in epoch 2.
+    fn default() -> Self {
+        Self { epoch: 1, ..Self::in_epoch(0) }
+    }
+}
+
 impl ConsumerGroup {
     /// A group without members that has come so far, and whose target assignment has too.
     pub(super) fn in_epoch(epoch: i32) -> Self {
-        Self { epoch, assignment_epoch: epoch, ..Self::default() }
+        Self {
+            epoch,
+            assignment_epoch: epoch,
+            assigned_at: None,
+            members: BTreeMap::new(),
+            target: BTreeMap::new(),
+            metadata: Metadata::new(),
+            expressions: Expressions::default(),
+        }
     }
 
     pub(in crate::embedded::state) fn is_empty(&self) -> bool {

@@ -184,6 +184,9 @@ mod tests {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
+    /// The epoch of the first member of a group.
+    const FIRST: i32 = 2;
+
     fn joining(member: &str) -> ConsumerGroupHeartbeatRequest {
         ConsumerGroupHeartbeatRequest {
             group_id: "g".into(),
@@ -219,15 +222,15 @@ mod tests {
     fn a_member_joins_is_assigned_and_leaves() {
         let mut harness = harness(&[("group.consumer.heartbeat.interval.ms", "700")]);
         let answer = harness.call(1, 1, joining("m"));
-        assert_eq!((answer.error_code, answer.member_epoch, answer.heartbeat_interval_ms), (0, 1, 700));
+        assert_eq!((answer.error_code, answer.member_epoch, answer.heartbeat_interval_ms), (0, FIRST, 700));
         assert_eq!(answer.member_id.as_deref(), Some("m"));
         assert_eq!(answer.assignment.unwrap().topic_partitions[0].partitions, [0, 1]);
-        let answer = harness.call(1, 1, going_on("m", 1));
-        assert_eq!((answer.member_epoch, answer.assignment), (1, None), "only what has changed is told");
+        let answer = harness.call(1, 1, going_on("m", FIRST));
+        assert_eq!((answer.member_epoch, answer.assignment), (FIRST, None), "only what has changed is told");
         let answer = harness.call(1, 1, going_on("m", LEAVE));
         assert_eq!((answer.error_code, answer.member_epoch), (0, LEAVE));
         assert_eq!(harness.state.groups.get("g").unwrap().state_name(), "Empty");
-        assert_eq!(refused(&mut harness, 1, going_on("m", 1)), ErrorCode::UNKNOWN_MEMBER_ID);
+        assert_eq!(refused(&mut harness, 1, going_on("m", FIRST)), ErrorCode::UNKNOWN_MEMBER_ID);
     }
 
     #[test]
@@ -279,19 +282,19 @@ mod tests {
     fn a_wrong_epoch_is_fenced_but_for_the_one_before_whose_answer_may_be_lost() {
         let mut harness = harness(&[]);
         harness.call(1, 1, joining("m"));
-        assert_eq!(refused(&mut harness, 1, going_on("m", 2)), ErrorCode::FENCED_MEMBER_EPOCH);
+        assert_eq!(refused(&mut harness, 1, going_on("m", FIRST + 1)), ErrorCode::FENCED_MEMBER_EPOCH);
         let more = ConsumerGroupHeartbeatRequest {
-            member_epoch: 1,
+            member_epoch: FIRST,
             subscribed_topic_names: Some(vec!["t".into(), "u".into()]),
             topic_partitions: Some(Vec::new()),
             ..joining("m")
         };
-        assert_eq!(harness.call(1, 1, more.clone()).member_epoch, 2);
-        assert_eq!(harness.call(1, 1, more.clone()).member_epoch, 2, "the answer was lost");
+        assert_eq!(harness.call(1, 1, more.clone()).member_epoch, FIRST + 1);
+        assert_eq!(harness.call(1, 1, more.clone()).member_epoch, FIRST + 1, "the answer was lost");
         let foreign = RequestTopicPartitions { topic_id: [9; 16], partitions: vec![0] };
         let has_more = ConsumerGroupHeartbeatRequest { topic_partitions: Some(vec![foreign]), ..more };
         assert_eq!(refused(&mut harness, 1, has_more), ErrorCode::FENCED_MEMBER_EPOCH);
-        assert_eq!(refused(&mut harness, 1, going_on("m", 1)), ErrorCode::FENCED_MEMBER_EPOCH);
+        assert_eq!(refused(&mut harness, 1, going_on("m", FIRST)), ErrorCode::FENCED_MEMBER_EPOCH);
         assert_eq!(refused(&mut harness, 1, joining("m")), ErrorCode::NONE, "it starts again");
     }
 
@@ -318,7 +321,7 @@ mod tests {
         let mut harness = harness(&[("group.consumer.session.timeout.ms", "10000")]);
         harness.call(1, 1, joining("m"));
         harness.pass(Duration::from_secs(6));
-        harness.call(1, 1, going_on("m", 1));
+        harness.call(1, 1, going_on("m", FIRST));
         harness.pass(Duration::from_secs(9));
         assert_eq!(harness.state.groups.get("g").unwrap().state_name(), "Stable");
         harness.pass(Duration::from_secs(1));
@@ -420,10 +423,13 @@ mod tests {
             harness.call(1, 1, ConsumerGroupDescribeRequest { group_ids, include_authorized_operations: true });
         let [group, absent, unnamed] = &groups.groups[..] else { panic!("{groups:?}") };
         assert_eq!((absent.error_code, unnamed.error_code), (69, 24));
-        assert_eq!((&*group.group_state, group.group_epoch, group.assignment_epoch), ("Reconciling", 2, 2));
+        assert_eq!(
+            (&*group.group_state, group.group_epoch, group.assignment_epoch),
+            ("Reconciling", FIRST + 1, FIRST + 1)
+        );
         assert_eq!((&*group.assignor_name, group.authorized_operations), ("uniform", 3400));
         let [m, n] = &group.members[..] else { panic!("{group:?}") };
-        assert_eq!((m.member_epoch, n.member_epoch, &*m.client_id), (1, 2, "test"));
+        assert_eq!((m.member_epoch, n.member_epoch, &*m.client_id), (FIRST, FIRST + 1, "test"));
         assert_eq!((n.subscribed_topic_regex.as_deref(), n.member_type), (Some("t.*"), 1));
         assert_eq!(m.assignment.topic_partitions[0].partitions, [0, 1], "it has not given up yet");
         assert_eq!(

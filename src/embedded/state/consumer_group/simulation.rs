@@ -313,14 +313,14 @@ fn a_member_that_comes_waits_until_the_others_have_given_up() {
     world.beat(second);
     world.step(second);
     assert_eq!((world.clients[second].owned.len(), world.group.state_name()), (0, "Reconciling"));
-    assert_eq!(world.clients[second].epoch, 2);
+    assert_eq!(world.clients[second].epoch, 3);
     world.beat(first);
-    assert_eq!(world.clients[first].epoch, 1, "it has not given up yet");
+    assert_eq!(world.clients[first].epoch, 2, "it has not given up yet");
     world.beat(second);
     assert_eq!(world.clients[second].wanted, Some(Partitions::default()));
     world.step(first);
     world.beat(first);
-    assert_eq!(world.clients[first].epoch, 2);
+    assert_eq!(world.clients[first].epoch, 3);
     world.beat(second);
     world.step(second);
     assert_eq!((world.owned(), world.group.state_name()), (4, "Stable"));

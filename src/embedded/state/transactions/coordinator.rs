@@ -62,12 +62,11 @@ impl State {
         transactional_id: &str,
         producer: Identity,
         parts: &[Part],
-        bumps: bool,
         now: Time,
     ) -> Result<(), ErrorCode> {
         let now_ms = self.wall_ms(now);
         let entry = self.known(transactional_id)?;
-        if entry.transaction.add(producer, parts, bumps, now_ms)? {
+        if entry.transaction.add(producer, parts, now_ms)? {
             entry.since = now;
             self.arm_transaction(transactional_id);
         }
@@ -121,11 +120,12 @@ impl State {
         }
     }
 
-    /// Shuts out the producer of now and aborts its transaction. In transactions V2 the end itself raises the epoch, and
-    /// the producer may ask for the new one.
+    /// Shuts out the producer of now and aborts its transaction. In a cluster with transactions V2 the end itself raises the
+    /// epoch, whatever the producer speaks, and the producer may ask for the new one.
     fn fence_and_abort(&mut self, transactional_id: &str, now: Time) {
+        let coordinator = self.coordinator(Coordinated::Transaction, transactional_id).unwrap_or_default();
+        let bumps = self.feature(coordinator, "transaction.version") >= 2;
         if let Some(entry) = self.transactions.by_id.get_mut(transactional_id) {
-            let bumps = entry.transaction.bumps;
             if !bumps {
                 entry.transaction.fence();
             }

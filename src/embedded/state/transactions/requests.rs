@@ -30,8 +30,6 @@ const PRODUCE_KNOWS_ABORTABLE: i16 = 11;
 /// The same of TxnOffsetCommit.
 const COMMIT_ADDS: i16 = 5;
 const COMMIT_KNOWS_ABORTABLE: i16 = 4;
-/// From this version of AddPartitionsToTxn on it is brokers that ask, for producers of transactions V2.
-const ADD_BUMPS: i16 = 4;
 /// From this version of EndTxn on every end raises the epoch.
 const END_BUMPS: i16 = 5;
 
@@ -101,7 +99,7 @@ impl State {
                 self.verify_part(id, producer, part).err().unwrap_or(ErrorCode::NONE)
             });
         }
-        let added = self.add_parts(id, producer, &parts, context.version >= ADD_BUMPS, context.now);
+        let added = self.add_parts(id, producer, &parts, context.now);
         let code = told(added.err().unwrap_or(ErrorCode::NONE), context.version >= 2);
         results(&asked.topics, |_| code)
     }
@@ -121,7 +119,7 @@ impl State {
         let producer = Identity { id: request.producer_id, epoch: request.producer_epoch };
         let added = self.check_coordinator(context, Coordinated::Transaction, id);
         let added = added.and_then(|()| self.offsets_part(&request.group_id));
-        let added = added.and_then(|part| self.add_parts(id, producer, &[part], false, context.now));
+        let added = added.and_then(|part| self.add_parts(id, producer, &[part], context.now));
         let error_code = told(added.err().unwrap_or(ErrorCode::NONE), context.version >= 2).0;
         Reply::of(AddOffsetsToTxnResponse { error_code, ..Default::default() })
     }
@@ -170,7 +168,7 @@ impl State {
         let id = request.transactional_id.as_str();
         let checked = self.coordinator(Coordinated::Transaction, id).and_then(|_| {
             if context.version >= COMMIT_ADDS {
-                self.add_parts(id, producer, &[part], true, context.now)
+                self.add_parts(id, producer, &[part], context.now)
             } else {
                 self.verify_part(id, producer, &part)
             }
@@ -214,7 +212,7 @@ impl State {
         let adds = context.version >= PRODUCE_ADDS;
         let checked = self.coordinator(Coordinated::Transaction, transactional_id).and_then(|_| {
             if adds {
-                self.add_parts(transactional_id, producer, &[part], true, context.now)
+                self.add_parts(transactional_id, producer, &[part], context.now)
             } else {
                 self.verify_part(transactional_id, producer, &part)
             }

@@ -1,5 +1,6 @@
 //! Transactions as producers, readers and administrators see them.
 
+use super::super::release;
 use super::super::test_records::{Batch, fetch, fetch_request, idempotent, offsets, produce_request};
 use super::super::test_support::Harness;
 use super::super::topics::TRANSACTIONS_TOPIC;
@@ -170,6 +171,8 @@ fn t4_transactions_v2_add_partitions_by_themselves_and_raise_the_epoch_with_each
 #[test]
 fn t5_a_transaction_that_takes_too_long_is_aborted_and_its_producer_fenced() {
     let mut harness = harness();
+    // Before transactions V2.
+    harness.state.set_release(1, release("3.9").unwrap());
     let producer = init(&mut harness).unwrap();
     add(&mut harness, 3, producer, &[0]);
     write(&mut harness, 11, producer, 0);

@@ -86,8 +86,6 @@ pub(super) struct Transaction {
     last_epoch: i16,
     /// The id that comes into force with the end of the transaction, as the epochs of this one are used up.
     next_id: Option<i64>,
-    /// Whether who last added to the transaction or ended it speaks transactions V2: then the epoch rises with its end.
-    pub(super) bumps: bool,
     pub(super) timeout_ms: i32,
     pub(super) phase: Phase,
     pub(super) partitions: BTreeSet<Part>,
@@ -109,7 +107,6 @@ impl Transaction {
             previous_id: NO_ID,
             last_epoch: NO_EPOCH,
             next_id: None,
-            bumps: false,
             timeout_ms: 0,
             phase: Phase::Empty,
             partitions: BTreeSet::new(),
@@ -188,15 +185,9 @@ impl Transaction {
     }
 
     /// Takes partitions into the transaction, which begins with the first; whether it did.
-    pub(super) fn add(
-        &mut self,
-        producer: Identity,
-        parts: &[Part],
-        bumps: bool,
-        now_ms: i64,
-    ) -> Result<bool, ErrorCode> {
+    pub(super) fn add(&mut self, producer: Identity, parts: &[Part], now_ms: i64) -> Result<bool, ErrorCode> {
         self.check(producer)?;
-        (self.bumps, self.previous_id) = (bumps, self.producer.id);
+        self.previous_id = self.producer.id;
         let begins = self.phase != Phase::Ongoing;
         if begins {
             self.phase = Phase::Ongoing;
@@ -242,7 +233,7 @@ impl Transaction {
 
     /// Decides the transaction; the markers carry [`producer`](Self::producer) as it is after this.
     pub(super) fn prepare(&mut self, commit: bool, bumps: bool, now_ms: i64, new_id: impl FnOnce() -> i64) {
-        (self.bumps, self.previous_id) = (bumps, self.producer.id);
+        self.previous_id = self.producer.id;
         if bumps {
             self.next_id = is_exhausted(self.producer.epoch).then(new_id);
             self.last_epoch = self.producer.epoch;
