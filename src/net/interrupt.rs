@@ -107,6 +107,14 @@ impl Waker {
         self.pending.swap(false, Ordering::SeqCst);
     }
 
+    /// [`drain`](Self::drain) after a wait that ended for this reason; costs no system call if nobody used the waker. A
+    /// byte that was left behind ends one wait, and is taken by this call then.
+    pub(crate) fn drain_after(&self, waited: Option<Readiness>) {
+        if matches!(waited, None | Some(Readiness::Woken)) || self.pending.load(Ordering::SeqCst) {
+            self.drain();
+        }
+    }
+
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.readable.as_fd()
     }
@@ -135,6 +143,25 @@ mod tests {
         assert_eq!(waker.wait(&interrupt, soon()).unwrap(), Readiness::TimedOut);
         waker.wake();
         assert_eq!(waker.wait(&interrupt, soon()).unwrap(), Readiness::Ready);
+    }
+
+    #[test]
+    fn a_byte_left_behind_ends_one_wait_also_if_wakers_are_drained_only_after_wakes() {
+        let waker = Waker::new().unwrap();
+        let interrupt = Interrupt::new().unwrap();
+        let wait = |waker: &Waker| {
+            wait_for(interrupt.fd(), PollFlags::IN, None, Some(waker), Deadline::after(Duration::from_millis(10)))
+                .unwrap()
+        };
+        assert!(!waker.pending.swap(true, Ordering::SeqCst));
+        waker.drain_after(Some(Readiness::Ready));
+        assert!(!waker.pending.load(Ordering::SeqCst), "the flag was set, so it was drained");
+        (&waker.writer).write_all(&[1]).unwrap();
+        waker.drain_after(Some(Readiness::Ready));
+        let woken = wait(&waker);
+        assert_eq!(woken, Readiness::Woken);
+        waker.drain_after(Some(woken));
+        assert_eq!(wait(&waker), Readiness::TimedOut);
     }
 
     #[test]

@@ -491,7 +491,7 @@ impl Sender {
         let waited = connection.wait_readable(waker, until);
         if has_room {
             handle.awaiting.store(false, Ordering::SeqCst);
-            handle.driver_waker.drain();
+            handle.driver_waker.drain_after(waited.as_ref().ok().copied());
         }
         match waited {
             Ok(Readiness::Ready) => match connection.receive::<ProduceRequest>(deadline) {
