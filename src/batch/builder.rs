@@ -34,7 +34,8 @@ pub struct BatchBuilder {
     max_timestamp: i64,
 }
 
-/// What stands before a record's key at most: length, attributes, timestamp, offset, the key's length.
+/// What stands before a record's key, or before its value if it has none, at most: length, attributes, timestamp, offset,
+/// and the lengths of key and value.
 const HEAD: usize = 32;
 
 impl BatchBuilder {
@@ -72,16 +73,51 @@ impl BatchBuilder {
             return Err(too_large(format!("a record of {size} bytes does not fit a batch of {} bytes", self.len())));
         }
         self.buffer.reserve(size);
+        Ok(self.write(timestamp, delta, body, key, value, headers))
+    }
 
+    /// Adds a record if that takes no memory beyond the buffer's and the batch stays within `limit` bytes; returns its
+    /// index then. `None` changes nothing: [`append`](Self::append) says what stands against it.
+    #[inline]
+    pub fn append_in_place(
+        &mut self,
+        limit: usize,
+        timestamp: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[Header<'_>],
+    ) -> Option<u32> {
+        let delta = self.timestamp_delta(timestamp)?;
+        let body = body_size(delta, i64::from(self.count), key, value, headers);
+        let size = body.saturating_add(varint::size_of(body as i64));
+        let room = limit.min(self.buffer.capacity()).min(i32::MAX as usize).saturating_sub(self.buffer.len());
+        (size <= room).then(|| self.write(timestamp, delta, body, key, value, headers))
+    }
+
+    /// Writes a record that is known to fit; `body` is what its length field says.
+    #[inline(always)]
+    fn write(
+        &mut self,
+        timestamp: i64,
+        delta: i64,
+        body: usize,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[Header<'_>],
+    ) -> u32 {
         let mut head = [0; HEAD];
         let at = varint::put(&mut head, 0, body as i64);
         // The byte skipped is the record's attributes, which have no use yet.
         let at = varint::put(&mut head, at + 1, delta);
         let at = varint::put(&mut head, at, i64::from(self.count));
-        let at = varint::put(&mut head, at, length(key));
+        let mut at = varint::put(&mut head, at, length(key));
+        if let Some(key) = key {
+            self.put_head(&head, at);
+            self.buffer.extend_from_slice(key);
+            at = 0;
+        }
+        let at = varint::put(&mut head, at, length(value));
         self.put_head(&head, at);
-        self.buffer.extend_from_slice(key.unwrap_or_default());
-        self.put_varint(length(value));
         self.buffer.extend_from_slice(value.unwrap_or_default());
         self.put_varint(headers.len() as i64);
         for header in headers {
@@ -99,7 +135,7 @@ impl BatchBuilder {
             self.max_timestamp = timestamp;
         }
         self.count += 1;
-        Ok(index)
+        index
     }
 
     /// How many bytes exactly this record would add now.
@@ -185,18 +221,20 @@ impl BatchBuilder {
         };
         let mut used = Compression::None;
         if compression != Compression::None {
-            let mut packed = std::mem::take(&mut compressor.spare);
+            let mut packed = std::mem::take(&mut compressor.packed);
             packed.clear();
             packed.resize(HEADER, 0);
             let records = self.buffer.get(HEADER..).unwrap_or_default();
-            compressor.compress(compression, records, &mut packed)?;
+            let compressed = compressor.compress(compression, records, &mut packed);
             // Larger than before happens to tiny and to random records. Readers are spared the work, and a batch
             // never outgrows the limit it was filled to.
-            if packed.len() < self.buffer.len() {
-                std::mem::swap(&mut packed, &mut self.buffer);
+            if compressed.is_ok() && packed.len() < self.buffer.len() {
+                // The batch waits in memory of its own size; the roomy buffers are for batches that are being made.
+                compressor.spare = std::mem::replace(&mut self.buffer, packed.as_slice().to_vec());
                 used = compression;
             }
-            compressor.spare = packed;
+            compressor.packed = packed;
+            compressed?;
         }
         if let Some(header) = self.buffer.first_chunk_mut::<HEADER>() {
             header.fill(0);
@@ -250,7 +288,7 @@ fn length(bytes: Option<&[u8]>) -> i64 {
 }
 
 /// What the record's length field will say. Saturates: the same slice may be given often, and sum up to anything.
-#[inline]
+#[inline(always)]
 fn body_size(
     timestamp_delta: i64,
     offset_delta: i64,

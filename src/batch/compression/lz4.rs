@@ -6,9 +6,9 @@
 use super::Output;
 use crate::{Error, ErrorKind, Result};
 use byteorder::{ByteOrder, LittleEndian};
-use lz4_flex::block::{DecompressError, decompress_into_with_dict};
-use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
-use std::io::Write;
+use lz4_flex::block::{
+    CompressTable, DecompressError, compress_into_with_table, decompress_into_with_dict, get_maximum_output_size,
+};
 use twox_hash::XxHash32;
 
 const MAGIC: u32 = 0x184d_2204;
@@ -19,27 +19,46 @@ const WINDOW: usize = 64 * 1024;
 /// A length byte of a match stands for at most 255 bytes of output.
 const MAX_RATIO: usize = 255;
 
-pub(super) struct Encoder(FrameEncoder<Vec<u8>>);
+/// Writes frames of independent blocks without checksums: Java's reader refuses linked ones. The frame is made here too,
+/// since that takes neither a copy of the input nor one of the blocks' memory.
+pub(super) struct Encoder {
+    table: CompressTable,
+    block: Vec<u8>,
+}
+
+/// What goes into one block. The smaller of the two tables, which stays in the processor's first cache, is for less than
+/// 65,535 bytes.
+const BLOCK_BYTES: usize = 65_534;
 
 impl Default for Encoder {
     fn default() -> Self {
-        // Java's reader refuses linked blocks.
-        let info = FrameInfo::new().block_size(BlockSize::Max64KB).block_mode(BlockMode::Independent);
-        Self(FrameEncoder::with_frame_info(info, Vec::new()))
+        Self { table: CompressTable::small(), block: vec![0; get_maximum_output_size(BLOCK_BYTES)] }
     }
 }
 
 impl Encoder {
     pub(super) fn compress(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<()> {
-        std::mem::swap(self.0.get_mut(), output);
-        let result = self.0.write_all(input).and_then(|()| Ok(self.0.try_finish()?));
-        std::mem::swap(self.0.get_mut(), output);
-        if result.is_err() {
-            *self = Self::default();
+        const VERSION_1_INDEPENDENT: u8 = 0x60;
+        const MAX_BLOCK_64_KIB: u8 = 0x40;
+        const STORED: u32 = 0x8000_0000;
+        let descriptor = [VERSION_1_INDEPENDENT, MAX_BLOCK_64_KIB];
+        output.extend_from_slice(&MAGIC.to_le_bytes());
+        output.extend_from_slice(&descriptor);
+        output.push((hash(&descriptor) >> 8) as u8);
+        for chunk in input.chunks(BLOCK_BYTES) {
+            let size = compress_into_with_table(chunk, &mut self.block, &mut self.table).map_err(|error| {
+                Error::new(ErrorKind::Unsupported, format!("lz4 can't compress: {error}")).with_source(error)
+            })?;
+            // A chunk has less than 2^16 bytes.
+            let (bytes, mark) = match self.block.get(..size) {
+                Some(block) if size < chunk.len() => (block, 0),
+                _ => (chunk, STORED),
+            };
+            output.extend_from_slice(&(bytes.len() as u32 | mark).to_le_bytes());
+            output.extend_from_slice(bytes);
         }
-        result.map_err(|error| {
-            Error::new(ErrorKind::Unsupported, format!("lz4 can't compress: {error}")).with_source(error)
-        })
+        output.extend_from_slice(&[0; 4]);
+        Ok(())
     }
 }
 

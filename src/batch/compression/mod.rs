@@ -128,7 +128,9 @@ impl CompressionLevels {
 #[derive(Default)]
 pub struct Compressor {
     levels: CompressionLevels,
-    /// The memory of the last uncompressed batch, for the next compressed one.
+    /// Where batches are compressed to, to be copied from there once their size is known.
+    pub(super) packed: Vec<u8>,
+    /// The memory that the last batch was in before it was compressed.
     pub(super) spare: Vec<u8>,
     #[cfg(feature = "gzip")]
     gzip: Option<gzip::Encoder>,
@@ -150,7 +152,7 @@ impl Compressor {
         Ok(Self { levels, ..Self::default() })
     }
 
-    /// The memory that the last batch was in before it was compressed, for use elsewhere; else it serves for the next one.
+    /// The memory that the last batch was in before it was compressed, for the next batch; empty if it was not compressed.
     pub fn take_spare(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.spare)
     }
