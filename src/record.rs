@@ -67,7 +67,8 @@ impl<'a> ProducerRecord<'a> {
         self
     }
 
-    /// The record's time, in milliseconds since 1970-01-01T00:00:00Z. Without it: the time of the send.
+    /// The record's time, in milliseconds since 1970-01-01T00:00:00Z. Without it: the time of the send, exact for the first
+    /// record of a batch and else as of the system's last clock tick, which is 1 to 10 ms ago at most.
     pub fn timestamp(mut self, milliseconds: i64) -> Self {
         self.timestamp = Some(milliseconds);
         self

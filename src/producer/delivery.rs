@@ -213,7 +213,10 @@ impl Delivery {
 
     /// The record's fate if it is known; does not block.
     pub fn poll(&self) -> Option<Result<RecordMetadata, SendError>> {
-        self.wait_timeout(Duration::ZERO)
+        match self.batch.outcome.get()? {
+            Outcome::Split(parts) => part_of(parts, self.index).poll(),
+            outcome => Some(self.of(outcome)),
+        }
     }
 
     fn of(&self, outcome: &Outcome) -> Result<RecordMetadata, SendError> {

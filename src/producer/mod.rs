@@ -7,6 +7,7 @@
 
 mod budget;
 mod builder;
+mod clock;
 mod delivery;
 mod partition;
 mod partitioner;

@@ -1,6 +1,7 @@
 //! One partition's records on their way: the open batch, the sealed ones, and those in flight. No I/O.
 
 use super::budget::Budget;
+use super::clock;
 use super::delivery::{BatchOutcome, Delivery};
 use super::producer_id::ProducerIds;
 use super::sequence::{NO_PRODUCER_ID, Sequence, Stamp};
@@ -65,6 +66,8 @@ struct State {
 struct OpenBatch {
     builder: BatchBuilder,
     outcome: Arc<BatchOutcome>,
+    /// When it was opened, in milliseconds since 1970.
+    opened_ms: i64,
 }
 
 #[derive(Debug)]
@@ -133,19 +136,24 @@ pub(super) struct Place {
 /// What came of an attempt to append.
 #[derive(Debug)]
 pub(super) enum Appended {
-    Done {
-        delivery: Delivery,
-        /// This record opened its batch: the partition's sender must be told.
-        opened: bool,
-        /// A full batch that this record did not fit into; the caller is to seal it.
-        full: Option<Unsealed>,
-    },
+    Done(Delivery),
+    /// This record opened its batch: the partition's sender must be told. Boxed, as it is one of thousands.
+    Opened(Box<Opened>),
     /// The record can't be written at all.
     Refused(Error),
     /// The record needs this many bytes more than the budget has.
     NeedsMemory(usize),
     /// The record could go anywhere and would open a batch here: it may as well open it elsewhere.
     WouldOpen,
+}
+
+/// A record that opened a batch.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) delivery: Delivery,
+    pub(super) partition: Arc<PartitionQueue>,
+    /// A full batch that this record did not fit into; the caller is to seal it.
+    pub(super) full: Option<Unsealed>,
 }
 
 /// When a partition has something to send.
@@ -234,16 +242,42 @@ impl PartitionQueue {
 
     /// Writes the record into the open batch, or into a new one. `granted` are bytes of the budget the caller already
     /// has; what is not needed of them is given back.
+    #[inline]
     pub(super) fn append(
-        &self,
+        self: &Arc<Self>,
         record: &ProducerRecord<'_>,
-        timestamp: i64,
         budget: &Budget,
         granted: usize,
         may_open: bool,
     ) -> Appended {
+        let now_ms = record.timestamp.unwrap_or_else(clock::coarse_ms);
         let mut state = self.lock();
+        if granted == 0
+            && let Some(open) = &mut state.open
+        {
+            let timestamp = open.timestamp(record, now_ms);
+            let limit = self.limits.batch_size;
+            let index = open.builder.append_in_place(limit, timestamp, record.key, record.value, &record.headers);
+            if let Some(index) = index {
+                return Appended::Done(Delivery { batch: open.outcome.clone(), index });
+            }
+        }
+        self.append_or_open(state, record, now_ms, budget, granted, may_open)
+    }
+
+    /// For a record that needs memory or a new batch.
+    #[cold]
+    fn append_or_open(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, State>,
+        record: &ProducerRecord<'_>,
+        now_ms: i64,
+        budget: &Budget,
+        granted: usize,
+        may_open: bool,
+    ) -> Appended {
         if let Some(open) = &mut state.open {
+            let timestamp = open.timestamp(record, now_ms);
             let needed =
                 open.builder.len() + open.builder.record_size(timestamp, record.key, record.value, &record.headers);
             if needed <= self.limits.batch_size {
@@ -260,19 +294,25 @@ impl PartitionQueue {
                     budget.give(granted);
                 }
                 return match open.builder.append(timestamp, record.key, record.value, &record.headers) {
-                    Ok(index) => {
-                        let delivery = Delivery { batch: open.outcome.clone(), index };
-                        Appended::Done { delivery, opened: false, full: None }
-                    }
+                    Ok(index) => Appended::Done(Delivery { batch: open.outcome.clone(), index }),
                     Err(error) => Appended::Refused(error.with_partition(self.index)),
                 };
             }
-            if !may_open {
-                return Appended::WouldOpen;
-            }
-        } else if !may_open {
+        }
+        if !may_open {
             return Appended::WouldOpen;
         }
+        self.open(&mut state, record, budget, granted)
+    }
+
+    /// Opens a batch with this record; what was open is full.
+    fn open(
+        self: &Arc<Self>,
+        state: &mut State,
+        record: &ProducerRecord<'_>,
+        budget: &Budget,
+        granted: usize,
+    ) -> Appended {
         let size = HEADER_BYTES + max_size(record);
         let wanted = size.max(FIRST_BUFFER_BYTES.min(self.limits.batch_size));
         let buffer = if granted >= size {
@@ -280,18 +320,15 @@ impl PartitionQueue {
             budget.adjust(granted, buffer.capacity());
             buffer
         } else {
-            match budget.try_take_buffer(wanted).or_else(|| budget.try_take_buffer(size)) {
-                Some(buffer) => {
-                    budget.give(granted);
-                    buffer
-                }
-                None => {
-                    budget.give(granted);
-                    return Appended::NeedsMemory(size);
-                }
+            let buffer = budget.try_take_buffer(wanted).or_else(|| budget.try_take_buffer(size));
+            budget.give(granted);
+            match buffer {
+                Some(buffer) => buffer,
+                None => return Appended::NeedsMemory(size),
             }
         };
-        let now = Instant::now();
+        let (now, opened_ms) = (Instant::now(), clock::now_ms());
+        let timestamp = record.timestamp.unwrap_or(opened_ms);
         let outcome = Arc::new(BatchOutcome::new(self.index, now));
         let mut builder = BatchBuilder::new(buffer);
         let index = match builder.append(timestamp, record.key, record.value, &record.headers) {
@@ -302,9 +339,10 @@ impl PartitionQueue {
             }
         };
         let full = state.close_open();
-        state.open = Some(OpenBatch { builder, outcome: outcome.clone() });
+        state.open = Some(OpenBatch { builder, outcome: outcome.clone(), opened_ms });
         state.outstanding.push_back(outcome.clone());
-        Appended::Done { delivery: Delivery { batch: outcome, index }, opened: true, full }
+        let delivery = Delivery { batch: outcome, index };
+        Appended::Opened(Box::new(Opened { delivery, partition: self.clone(), full }))
     }
 
     /// Puts a sealed batch into the place that was kept for it; gives it back if it was given up meanwhile.
@@ -512,6 +550,14 @@ impl PartitionQueue {
 
     pub(super) fn is_idle(&self) -> bool {
         self.lock().outstanding.is_empty()
+    }
+}
+
+impl OpenBatch {
+    /// The record's own timestamp, or now: by a coarse clock, but not before the batch was opened.
+    #[inline]
+    fn timestamp(&self, record: &ProducerRecord<'_>, now_ms: i64) -> i64 {
+        if record.timestamp.is_some() { now_ms } else { now_ms.max(self.opened_ms) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::builder::ProducerBuilder;
 use super::delivery::{Delivery, SendError};
-use super::partition::{Appended, PartitionQueue, max_size};
+use super::partition::{Appended, Opened, PartitionQueue, max_size};
 use super::router;
 use super::shared::{Shared, TopicQueue};
 use crate::batch::HEADER_BYTES;
@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// How long dropping a producer may take: what is unsent then fails.
 const DROP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -78,7 +78,7 @@ impl Producer {
         let deadline = Instant::now().checked_add(timeout);
         let mut waiting = Vec::new();
         for topic in self.shared.topics() {
-            for partition in topic.partitions().iter() {
+            for partition in topic.partitions() {
                 let unresolved = partition.hurry();
                 if !unresolved.is_empty() {
                     self.shared.schedule(partition, true);
@@ -139,84 +139,92 @@ impl Producer {
     }
 
     /// Appends; returns the partition if its sender must be told, which a synchronous caller may spare itself.
+    #[inline]
     pub(super) fn append_unscheduled(
         &self,
         record: &ProducerRecord<'_>,
         block: bool,
     ) -> Result<(Delivery, Option<Arc<PartitionQueue>>)> {
-        let shared = &self.shared;
-        shared.check_open()?;
-        let size = max_size(record) + HEADER_BYTES;
-        if size > shared.config.max_request_size.saturating_add(HEADER_BYTES) {
-            let limit = shared.config.max_request_size;
-            let message = format!("a record of up to {size} bytes is over the limit of {limit}");
-            let error = Error::new(ErrorKind::TooLarge, message).with_topic(record.topic);
-            return Err(error.with_setting("max.request.size"));
+        self.shared.check_open()?;
+        self.check_size(record)?;
+        match self.shared.with_topic(record.topic, |topic| self.try_append(topic, record, 0)) {
+            Some(Ok(Appended::Done(delivery))) => Ok((delivery, None)),
+            attempt => self.append_at_last(record, block, attempt),
         }
-        let timestamp = record.timestamp.unwrap_or_else(now_ms);
+    }
+
+    /// Goes on after a first attempt to append that was not all.
+    #[cold]
+    fn append_at_last(
+        &self,
+        record: &ProducerRecord<'_>,
+        block: bool,
+        mut attempt: Option<Result<Appended>>,
+    ) -> Result<(Delivery, Option<Arc<PartitionQueue>>)> {
+        let shared = &self.shared;
         let mut deadline = None;
-        let mut granted = 0;
+        // The clock is read only by those who have to wait.
+        let mut until = || *deadline.get_or_insert_with(|| Deadline::after(shared.config.max_block));
         let mut looked_again = false;
         loop {
-            let appended = shared.with_topic(record.topic, |topic| {
-                topic.with_partitions(|partitions| {
-                    (!partitions.is_empty()).then(|| self.try_append(topic, partitions, record, timestamp, granted))
-                })
-            });
-            // The clock is read only by those who have to wait.
-            let mut until = || *deadline.get_or_insert_with(|| Deadline::after(shared.config.max_block));
-            match appended.flatten() {
-                None => self.learn_topic(record.topic, block, until())?,
+            let mut granted = 0;
+            match attempt {
+                Some(Ok(Appended::Done(delivery))) => return Ok((delivery, None)),
+                Some(Ok(Appended::Opened(opened))) => {
+                    let Opened { delivery, partition, full } = *opened;
+                    if let Some(full) = full {
+                        shared.seal_in_place(&partition, full);
+                    }
+                    shared.resolve_if_ended();
+                    return Ok((delivery, Some(partition)));
+                }
+                Some(Ok(Appended::NeedsMemory(bytes))) => {
+                    self.wait_for_memory(record, bytes, block, until())?;
+                    granted = bytes;
+                }
+                Some(Ok(Appended::Refused(error))) => return Err(error.with_topic(record.topic)),
+                // Not known, or known to have no partitions yet.
+                None | Some(Ok(Appended::WouldOpen)) => self.learn_topic(record.topic, block, until())?,
                 // The topic may have grown since its metadata was fetched.
                 Some(Err(error)) if block && !looked_again && is_beyond(record, &error) => {
                     looked_again = true;
                     self.look_again(record.topic, until(), &error)?;
                 }
-                Some(Err(error)) => {
-                    shared.budget.give(granted);
-                    return Err(error);
-                }
-                Some(Ok((Appended::Done { delivery, full, .. }, opened))) => {
-                    if let (Some(full), Some(partition)) = (full, &opened) {
-                        shared.seal_in_place(partition, full);
-                    }
-                    if opened.is_some() {
-                        shared.resolve_if_ended();
-                    }
-                    return Ok((delivery, opened));
-                }
-                Some(Ok((Appended::NeedsMemory(bytes), _))) => {
-                    self.wait_for_memory(record, bytes, block, until())?;
-                    granted = bytes;
-                }
-                Some(Ok((Appended::Refused(error), _))) => return Err(error.with_topic(record.topic)),
-                // `try_append` has chosen again already.
-                Some(Ok((Appended::WouldOpen, _))) => {}
+                Some(Err(error)) => return Err(error),
+            }
+            attempt = shared.with_topic(record.topic, |topic| self.try_append(topic, record, granted));
+            if let (None | Some(Err(_)), 1..) = (&attempt, granted) {
+                shared.budget.give(granted);
             }
         }
     }
 
-    /// Appends to the record's partition; with that partition if the record opened a batch there.
-    fn try_append(
-        &self,
-        topic: &TopicQueue,
-        partitions: &[Arc<PartitionQueue>],
-        record: &ProducerRecord<'_>,
-        timestamp: i64,
-        granted: usize,
-    ) -> Result<(Appended, Option<Arc<PartitionQueue>>)> {
-        let append = |index: usize, may_open: bool| {
-            let partition = &partitions[index];
-            let appended = partition.append(record, timestamp, &self.shared.budget, granted, may_open);
-            let opened = matches!(appended, Appended::Done { opened: true, .. }).then(|| partition.clone());
-            (appended, opened)
-        };
+    #[inline]
+    fn check_size(&self, record: &ProducerRecord<'_>) -> Result<()> {
+        let size = max_size(record) + HEADER_BYTES;
+        let limit = self.shared.config.max_request_size;
+        if size <= limit.saturating_add(HEADER_BYTES) {
+            return Ok(());
+        }
+        let message = format!("a record of up to {size} bytes is over the limit of {limit}");
+        Err(Error::new(ErrorKind::TooLarge, message).with_topic(record.topic).with_setting("max.request.size"))
+    }
+
+    /// Appends to the record's partition. [`Appended::WouldOpen`] if the topic has no partitions yet.
+    #[inline]
+    fn try_append(&self, topic: &TopicQueue, record: &ProducerRecord<'_>, granted: usize) -> Result<Appended> {
+        let partitions = topic.partitions();
+        if partitions.is_empty() {
+            return Ok(Appended::WouldOpen);
+        }
+        let append =
+            |index: usize, may_open: bool| partitions[index].append(record, &self.shared.budget, granted, may_open);
         if let Some(index) = self.choose(record, partitions.len())? {
             return Ok(append(index, true));
         }
-        match append(topic.sticky(partitions.len()), partitions.len() == 1) {
+        match append(topic.sticky(), partitions.len() == 1) {
             // A batch has just been closed here: the next one goes to another partition.
-            (Appended::WouldOpen, _) => Ok(append(topic.switch_sticky(partitions), true)),
+            Appended::WouldOpen => Ok(append(topic.switch_sticky(), true)),
             appended => Ok(appended),
         }
     }
@@ -260,7 +268,7 @@ impl Producer {
                 _ => Error::new(ErrorKind::Timeout, "the topic's metadata is being fetched").with_topic(topic),
             })?
         };
-        queue.grow(count, &self.shared.limits());
+        let queue = self.shared.grow(&queue, count);
         let snapshot = core.snapshot();
         for partition in queue.partitions().iter().filter(|partition| partition.leader().is_none()) {
             // The router would do it as well, a moment later. What another thread has appended meanwhile is waiting.
@@ -296,7 +304,7 @@ impl Producer {
         // Memory in open batches comes back by itself soon, unless they are told to wait for long.
         if self.shared.config.linger >= Duration::from_millis(20) {
             for topic in self.shared.topics() {
-                for partition in topic.partitions().iter() {
+                for partition in topic.partitions() {
                     if !partition.hurry().is_empty() {
                         self.shared.schedule(partition, true);
                     }
@@ -330,9 +338,4 @@ impl fmt::Debug for Producer {
 fn is_beyond(record: &ProducerRecord<'_>, error: &Error) -> bool {
     error.kind() == ErrorKind::InvalidArgument
         && record.partition.is_some_and(|p| p >= 0 && error.partition() == Some(p))
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

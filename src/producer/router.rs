@@ -46,11 +46,10 @@ fn run(shared: &Arc<Shared>, tokens: &Receiver<()>) {
 /// Brings partitions and their leaders up to date; true if one with records has no leader.
 fn assign_leaders(shared: &Arc<Shared>) -> bool {
     let snapshot = shared.core().snapshot();
-    let limits = shared.limits();
     let mut orphans = false;
     for topic in shared.topics() {
-        topic.grow(snapshot.partition_count(&topic.name).unwrap_or(0), &limits);
-        for partition in topic.partitions().iter() {
+        let topic = shared.grow(&topic, snapshot.partition_count(&topic.name).unwrap_or(0));
+        for partition in topic.partitions() {
             let leader = snapshot.leader(&topic.name, partition.index).map(|leader| leader.node_id);
             let moved = partition.set_leader(leader);
             let idle = partition.is_idle();
@@ -72,7 +71,7 @@ fn expire(shared: &Arc<Shared>, now: Instant) -> Instant {
     let Some(limit) = now.checked_sub(timeout) else { return next };
     let mut dropped = Dropped::default();
     for topic in shared.topics() {
-        for partition in topic.partitions().iter() {
+        for partition in topic.partitions() {
             let last = partition.last_error();
             let mut any = false;
             let fail = &mut |outcome: &super::delivery::BatchOutcome| {

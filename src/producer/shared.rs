@@ -11,6 +11,7 @@ use crate::cluster::{Client, Core, TopicUse};
 use crate::net::Interrupt;
 use crate::{Error, ErrorKind, Result};
 use crossbeam_channel::{Receiver, Sender};
+use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -30,7 +31,10 @@ pub(super) struct Shared {
     pub(super) closing: AtomicBool,
     /// Bound 1: a token asks the router to look after leaders and deadlines, and a second one would say no more.
     router: Sender<()>,
-    topics: RwLock<HashMap<Arc<str>, Arc<TopicQueue>>>,
+    /// Looked into for every record: the hash is a fast one, with a random seed.
+    topics: RwLock<HashMap<Arc<str>, Arc<TopicQueue>, RandomState>>,
+    /// Keeps the metadata of the topics fresh.
+    in_use: Mutex<Vec<TopicUse>>,
     senders: Mutex<HashMap<i32, Arc<SenderHandle>>>,
     /// Compression contexts, as many as were ever used at once.
     compressors: Mutex<Vec<Compressor>>,
@@ -40,13 +44,12 @@ pub(super) struct Shared {
     ended: AtomicBool,
 }
 
-/// One topic's partitions.
+/// One topic's partitions as they are known; one with more takes its place when the topic has grown.
 pub(super) struct TopicQueue {
     pub(super) name: Arc<str>,
-    partitions: RwLock<Arc<Vec<Arc<PartitionQueue>>>>,
+    partitions: Vec<Arc<PartitionQueue>>,
     /// Where records go that could go anywhere.
     sticky: AtomicUsize,
-    _in_use: TopicUse,
 }
 
 impl Shared {
@@ -67,6 +70,7 @@ impl Shared {
             closing: AtomicBool::new(false),
             router,
             topics: RwLock::default(),
+            in_use: Mutex::default(),
             senders: Mutex::default(),
             compressors: Mutex::default(),
             fatal: Mutex::default(),
@@ -86,6 +90,7 @@ impl Shared {
     }
 
     /// Runs `f` on a known topic without taking a reference count.
+    #[inline]
     pub(super) fn with_topic<T>(&self, name: &str, f: impl FnOnce(&TopicQueue) -> T) -> Option<T> {
         self.topics.read().unwrap_or_else(PoisonError::into_inner).get(name).map(|topic| f(topic))
     }
@@ -100,14 +105,36 @@ impl Shared {
         if let Some(topic) = topics.get(name) {
             return topic.clone();
         }
-        let topic = Arc::new(TopicQueue {
-            name: Arc::from(name),
-            partitions: RwLock::default(),
-            sticky: AtomicUsize::new(0),
-            _in_use: self.core().use_topic(name, true),
-        });
+        let topic = Arc::new(TopicQueue { name: Arc::from(name), partitions: Vec::new(), sticky: AtomicUsize::new(0) });
+        let in_use = self.core().use_topic(name, true);
+        self.in_use.lock().unwrap_or_else(PoisonError::into_inner).push(in_use);
         topics.insert(topic.name.clone(), topic.clone());
         topic
+    }
+
+    /// Adds the partitions that a topic misses up to `count`; they never get fewer. Returns the topic as it is now.
+    pub(super) fn grow(&self, topic: &Arc<TopicQueue>, count: usize) -> Arc<TopicQueue> {
+        if topic.partitions.len() >= count {
+            return topic.clone();
+        }
+        let limits = self.limits();
+        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have been faster.
+        let current = topics.get(&topic.name).unwrap_or(topic);
+        if current.partitions.len() >= count {
+            return current.clone();
+        }
+        let mut partitions = current.partitions.clone();
+        for index in partitions.len()..count {
+            partitions.push(Arc::new(PartitionQueue::new(topic.name.clone(), index as i32, limits.clone())));
+        }
+        let grown = Arc::new(TopicQueue {
+            name: topic.name.clone(),
+            partitions,
+            sticky: AtomicUsize::new(current.sticky.load(Ordering::Relaxed)),
+        });
+        topics.insert(grown.name.clone(), grown.clone());
+        grown
     }
 
     pub(super) fn limits(&self) -> Limits {
@@ -255,7 +282,7 @@ impl Shared {
         self.ended.store(true, Ordering::SeqCst);
         let mut dropped = Dropped::default();
         for topic in self.topics() {
-            for partition in topic.partitions().iter() {
+            for partition in topic.partitions() {
                 let named = error.clone().with_topic(topic.name.clone()).with_partition(partition.index);
                 partition.expire(None, &mut |outcome| _ = outcome.fail(named.clone()), &mut dropped);
             }
@@ -306,35 +333,20 @@ impl Shared {
 }
 
 impl TopicQueue {
-    pub(super) fn partitions(&self) -> Arc<Vec<Arc<PartitionQueue>>> {
-        self.partitions.read().unwrap_or_else(PoisonError::into_inner).clone()
+    #[inline]
+    pub(super) fn partitions(&self) -> &[Arc<PartitionQueue>] {
+        &self.partitions
     }
 
-    /// Runs `f` on the partitions without taking a reference count.
-    pub(super) fn with_partitions<T>(&self, f: impl FnOnce(&[Arc<PartitionQueue>]) -> T) -> T {
-        f(&self.partitions.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Adds what is missing up to `count`; partitions never get fewer.
-    pub(super) fn grow(&self, count: usize, limits: &Limits) {
-        if self.with_partitions(<[_]>::len) >= count {
-            return;
-        }
-        let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
-        let mut grown = partitions.to_vec();
-        for index in grown.len()..count {
-            grown.push(Arc::new(PartitionQueue::new(self.name.clone(), index as i32, limits.clone())));
-        }
-        *partitions = Arc::new(grown);
-    }
-
-    /// The partition that records without a key stick to, for `count` partitions.
-    pub(super) fn sticky(&self, count: usize) -> usize {
-        self.sticky.load(Ordering::Relaxed) % count
+    /// The partition that records without a key stick to.
+    #[inline]
+    pub(super) fn sticky(&self) -> usize {
+        self.sticky.load(Ordering::Relaxed)
     }
 
     /// Another one, with a leader if there is such a one.
-    pub(super) fn switch_sticky(&self, partitions: &[Arc<PartitionQueue>]) -> usize {
+    pub(super) fn switch_sticky(&self) -> usize {
+        let partitions = &self.partitions;
         let start = fastrand::usize(..partitions.len());
         let order = (0..partitions.len()).map(|i| (start + i) % partitions.len());
         let next = order.into_iter().find(|i| partitions[*i].leader().is_some()).unwrap_or(start);

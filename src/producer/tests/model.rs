@@ -162,11 +162,12 @@ impl Run {
     fn append(&mut self) {
         let value = self.next;
         self.next += 1;
-        let record = ProducerRecord { value: Some(&value.to_be_bytes()), ..ProducerRecord::new("t") };
-        match self.queue.append(&record, 1, &self.budget, 0, true) {
-            Appended::Done { delivery, full, .. } => {
-                self.sent.push((value, delivery));
-                self.sealing.extend(full);
+        let record = ProducerRecord { value: Some(&value.to_be_bytes()), ..ProducerRecord::new("t").timestamp(1) };
+        match self.queue.append(&record, &self.budget, 0, true) {
+            Appended::Done(delivery) => self.sent.push((value, delivery)),
+            Appended::Opened(opened) => {
+                self.sent.push((value, opened.delivery));
+                self.sealing.extend(opened.full);
             }
             other => panic!("{other:?}"),
         }
