@@ -129,6 +129,12 @@ impl ScramClient {
         Ok((ScramVerifier { mechanism, expected }, message))
     }
 
+    /// Whether it would go to work for this challenge, which takes time.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn takes(&self, message: &[u8]) -> bool {
+        self.read_challenge(message).is_ok()
+    }
+
     fn read_challenge<'a>(&self, message: &'a [u8]) -> Result<Challenge<'a>, String> {
         let text = text(message)?;
         let mut attributes = Attributes(Some(text));

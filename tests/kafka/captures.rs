@@ -56,7 +56,7 @@ fn records_the_corpus() {
             .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("kafka-")));
         recorded.for_each(|path| fs::remove_file(path).expect("an old capture"));
     }
-    for version in [Version::V4_3_0, Version::V2_5_1, Version::V1_0_2] {
+    for version in [Version::V4_3_0, Version::V2_5_1] {
         let cluster = Cluster::start(&ClusterOptions::new(version).proxied());
         let captured = Arc::new(Mutex::new(Captured::default()));
         let recorder = Arc::clone(&captured);
@@ -288,19 +288,11 @@ fn cluster_and_users(admin: &Admin) {
 /// What Java's clients ask: all codecs and a transaction, and a group with each assignor.
 fn javas_traffic(cluster: &Cluster) {
     let (tools, bootstrap) = (cluster.tools(), cluster.bootstrap());
-    let old = cluster.version() == Version::V1_0_2;
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kafka/java/Writer.java");
-    let mut steps = vec!["plain:1:none:2", "plain:1:gzip:3", "plain:1:snappy:3", "plain:1:lz4:3"];
-    steps.extend(["commit:1:c:2", "abort:1:a:2"]);
-    if !old {
-        steps.push("plain:1:zstd:3");
-    }
+    let codecs = ["plain:1:none:2", "plain:1:gzip:3", "plain:1:snappy:3", "plain:1:lz4:3", "plain:1:zstd:3"];
+    let steps = [&codecs[..], &["commit:1:c:2", "abort:1:a:2"]].concat();
     tools.run(source, &[&[bootstrap.as_str(), TOPIC], &steps[..]].concat()).success();
-    let mut assignors = vec!["RangeAssignor", "RoundRobinAssignor", "StickyAssignor"];
-    if !old {
-        assignors.push("CooperativeStickyAssignor");
-    }
-    for assignor in assignors {
+    for assignor in ["RangeAssignor", "RoundRobinAssignor", "StickyAssignor", "CooperativeStickyAssignor"] {
         let group = format!("{GROUP}-{assignor}");
         let strategy = format!("partition.assignment.strategy=org.apache.kafka.clients.consumer.{assignor}");
         let arguments = ["--topic", TOPIC, "--group", &group, "--consumer-property", &strategy, "--from-beginning"];
