@@ -102,7 +102,7 @@ targets! {
     requests: 4000 prefixes, 20_000 mutations;
     batches: 2000 prefixes, 5_000 mutations;
     compression: 300 prefixes, 1_000 mutations;
-    groups: 4000 prefixes, 10_000 mutations;
+    groups: 4000 prefixes, 3_000 mutations;
     scram: 4000 prefixes, 1_000 mutations;
     configuration: 4000 prefixes, 10_000 mutations;
 }

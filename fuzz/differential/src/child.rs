@@ -3,7 +3,7 @@
 use crate::{Kind, ours};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{ApiKey, RequestKind, ResponseKind};
-use kafka_protocol::records::RecordBatchDecoder;
+use kafka_protocol::records::{RecordBatchDecoder, TimestampType};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::io::{self, Read, Write};
 use std::process::{Command, Stdio};
@@ -123,7 +123,8 @@ fn records(bytes: &[u8]) -> Option<Vec<u8>> {
         for record in set.records {
             let headers: Vec<_> = record.headers.iter().map(|(key, value)| (key.as_str(), value.as_deref())).collect();
             let (key, value) = (record.key.as_deref(), record.value.as_deref());
-            text += &ours::line(record.offset, record.timestamp, key, value, &headers);
+            let timestamp = (record.timestamp_type == TimestampType::Creation).then_some(record.timestamp);
+            text += &ours::line(record.offset, timestamp, key, value, &headers);
         }
     }
     Some(text.into_bytes())

@@ -51,14 +51,14 @@ fn main() -> ExitCode {
     for kind in Kind::ALL {
         let samples = samples(kind);
         for (name, bytes) in &samples {
-            let verdict = compare(&mut child, kind, bytes);
+            let verdict = compare(&mut child, kind, bytes).explained(kind, bytes);
             report.add(kind, false, &verdict, name, bytes);
         }
         let mut random = fastrand::Rng::with_seed(7);
         for _ in 0..mutations {
             let (name, bytes) = &samples[random.usize(..samples.len())];
             let mutated = mutate(bytes, &mut random);
-            let verdict = compare(&mut child, kind, &mutated);
+            let verdict = compare(&mut child, kind, &mutated).explained(kind, &mutated);
             report.add(kind, true, &verdict, name, &mutated);
         }
     }

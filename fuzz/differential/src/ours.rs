@@ -2,6 +2,7 @@
 
 use crate::Kind;
 use bytes::Bytes;
+use sarameya::TimestampType;
 use sarameya::batch::{Decompressor, RecordBatches};
 use sarameya::protocol::messages::ApiKey;
 use sarameya::protocol::{Api, Message, Reader, Writer};
@@ -73,11 +74,13 @@ fn records(bytes: &[u8]) -> Result<Vec<u8>, String> {
             return Err("a magic that the other one does not read".into());
         }
         batch.verify_crc().map_err(|error| error.to_string())?;
+        let by_the_broker = batch.timestamp_type() == TimestampType::LogAppendTime;
         let decoded = batch.decode(&mut decompressor, CAP).map_err(|error| error.to_string())?;
         for record in decoded.records() {
             let record = record.map_err(|error| error.to_string())?;
             let headers: Vec<_> = record.headers().map(|header| (header.key, header.value)).collect();
-            text += &line(record.offset(), record.timestamp(), record.key(), record.value(), &headers);
+            let timestamp = (!by_the_broker).then(|| record.timestamp());
+            text += &line(record.offset(), timestamp, record.key(), record.value(), &headers);
         }
     }
     match batches.incomplete() {
@@ -86,12 +89,14 @@ fn records(bytes: &[u8]) -> Result<Vec<u8>, String> {
     }
 }
 
+/// The other one knows nothing of the broker's time, which stands in the batch's header once for all records: no timestamp
+/// is compared then.
 pub(crate) fn line(
     offset: i64,
-    timestamp: i64,
+    timestamp: Option<i64>,
     key: Option<&[u8]>,
     value: Option<&[u8]>,
     headers: &[(&str, Option<&[u8]>)],
 ) -> String {
-    format!("{offset} {timestamp} {key:?} {value:?} {headers:?}\n")
+    format!("{offset} {timestamp:?} {key:?} {value:?} {headers:?}\n")
 }

@@ -16,6 +16,8 @@ pub(crate) enum Verdict {
     },
     OursRefuses(String),
     TheirsRefuses,
+    /// Of a kind that is known, see [`EXPLAINED`].
+    Explained,
     TheirsDied,
 }
 
@@ -24,6 +26,24 @@ pub(crate) struct Report {
     counts: BTreeMap<(Kind, bool, &'static str), u32>,
     /// What must not be.
     problems: Vec<String>,
+}
+
+/// Requests that kafka-protocol refuses although Java's clients send them and brokers take them: API and version. For
+/// OffsetCommit and OffsetFetch its table of versions goes to 10, and its messages to 9.
+const EXPLAINED: [(i16, i16); 2] = [(8, 10), (9, 10)];
+
+impl Verdict {
+    /// With what is known about the two.
+    pub(crate) fn explained(self, kind: Kind, bytes: &[u8]) -> Self {
+        let api =
+            bytes.first_chunk::<4>().map(|b| (i16::from_be_bytes([b[0], b[1]]), i16::from_be_bytes([b[2], b[3]])));
+        match self {
+            Self::TheirsRefuses if kind == Kind::Request && api.is_some_and(|api| EXPLAINED.contains(&api)) => {
+                Self::Explained
+            }
+            verdict => verdict,
+        }
+    }
 }
 
 /// More of them tell nothing new.
@@ -40,6 +60,7 @@ impl Report {
             }
             Verdict::OursRefuses(why) => ("only ours refuses it", (!mutated).then(|| why.clone())),
             Verdict::TheirsRefuses => ("only theirs refuses it", (!mutated).then(|| "refused by theirs".to_owned())),
+            Verdict::Explained => ("only theirs refuses it, for a known reason", None),
             Verdict::TheirsDied => {
                 ("theirs panics or runs out of memory", (!mutated).then(|| "theirs died".to_owned()))
             }
@@ -52,7 +73,7 @@ impl Report {
 
     pub(crate) fn print(&self) {
         for ((kind, mutated, what), count) in &self.counts {
-            println!("{:10} {:10} {what:36} {count:8}", kind.folder(), if *mutated { "mutated" } else { "corpus" });
+            println!("{:10} {:10} {what:42} {count:8}", kind.folder(), if *mutated { "mutated" } else { "corpus" });
         }
         for problem in self.problems.iter().take(SHOWN) {
             println!("{problem}");
