@@ -116,7 +116,7 @@ mod record;
 mod sasl;
 
 pub use admin::{Admin, NewTopic, Results, TopicPartition};
-pub use cluster::{Client, ClientBuilder};
+pub use cluster::{Client, ClientBuilder, MetadataRecovery};
 pub use config::Properties;
 #[cfg(feature = "tls")]
 pub use config::{Tls, TlsVersion};
@@ -132,6 +132,7 @@ pub use group::{
 };
 #[cfg(feature = "oidc")]
 pub use net::OidcClientCredentials;
+pub use net::{Dial, Proxy};
 pub use producer::{
     Acks, Crc32Partitioner, Delivery, Fnv1aPartitioner, Murmur2Partitioner, Partitioner, Producer, ProducerBuilder,
     RandomPartitioner, RecordMetadata, RoundRobinPartitioner, SendError, SyncProducer,

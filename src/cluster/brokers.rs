@@ -3,15 +3,13 @@
 use super::snapshot::Snapshot;
 use crate::Error;
 use crate::backoff::Backoff;
-use crate::net::{Connection, Peer};
+use crate::net::{Connection, Deadline, Peer};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Idle connections kept per broker for single calls.
 const IDLE_PER_BROKER: usize = 1;
-/// Brokers close a connection that was idle for 10 minutes by default; this end does it first.
-const IDLE_LIMIT: Duration = Duration::from_secs(180);
 /// An address nobody has tried for so long starts again with the shortest backoff, if it is ever tried again.
 const ATTEMPTS_KEPT: Duration = Duration::from_secs(60);
 
@@ -20,6 +18,7 @@ const ATTEMPTS_KEPT: Duration = Duration::from_secs(60);
 pub(super) struct Brokers {
     bootstrap: Vec<Peer>,
     reconnect: Backoff,
+    idle_limit: Duration,
     state: Mutex<State>,
 }
 
@@ -29,6 +28,8 @@ struct State {
     named: HashMap<i32, Peer>,
     attempts: HashMap<Address, Attempts>,
     idle: HashMap<i32, Vec<Connection>>,
+    /// Somebody comes by itself to close the idle ones.
+    watched: bool,
 }
 
 /// The same broker is dialled by its node id and as a bootstrap address.
@@ -49,8 +50,8 @@ struct Attempts {
 }
 
 impl Brokers {
-    pub(super) fn new(bootstrap: Vec<Peer>, reconnect: Backoff) -> Self {
-        Self { bootstrap, reconnect, state: Mutex::default() }
+    pub(super) fn new(bootstrap: Vec<Peer>, reconnect: Backoff, idle_limit: Duration) -> Self {
+        Self { bootstrap, reconnect, idle_limit, state: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -67,13 +68,16 @@ impl Brokers {
     }
 
     /// Everyone who can be asked for metadata, best first: those with no failed attempt, known nodes before bootstrap
-    /// addresses, which are always asked as well so that a cluster whose brokers were all replaced is found again.
-    pub(super) fn candidates(&self, snapshot: &Snapshot) -> Vec<Peer> {
+    /// addresses. With `bootstrap` those are asked as well although nodes are known, so that a cluster whose brokers were
+    /// all replaced is found again.
+    pub(super) fn candidates(&self, snapshot: &Snapshot, bootstrap: bool) -> Vec<Peer> {
         let mut nodes: Vec<Peer> = snapshot.brokers.values().cloned().collect();
         fastrand::shuffle(&mut nodes);
-        let mut seeds = self.bootstrap.clone();
-        fastrand::shuffle(&mut seeds);
-        nodes.extend(seeds);
+        if bootstrap || nodes.is_empty() {
+            let mut seeds = self.bootstrap.clone();
+            fastrand::shuffle(&mut seeds);
+            nodes.extend(seeds);
+        }
         let mut seen = HashSet::new();
         nodes.retain(|peer| seen.insert(address(peer)));
         let state = self.lock();
@@ -120,36 +124,55 @@ impl Brokers {
     pub(super) fn check_out(&self, peer: &Peer, now: Instant) -> Option<Connection> {
         loop {
             let mut connection = self.lock().idle.get_mut(&peer.node_id)?.pop()?;
-            let fresh = now.saturating_duration_since(connection.last_used()) < IDLE_LIMIT;
+            let fresh = now.saturating_duration_since(connection.last_used()) < self.idle_limit;
             if fresh && connection.peer() == peer && connection.is_reusable() {
                 return Some(connection);
             }
         }
     }
 
-    pub(super) fn check_in(&self, mut connection: Connection) {
+    /// Keeps a connection for the next call. True if whoever [closes](Self::close_idle) the idle ones must be told that there
+    /// are some again.
+    #[must_use]
+    pub(super) fn check_in(&self, mut connection: Connection) -> bool {
         let node_id = connection.peer().node_id;
         if node_id < 0 || !connection.is_reusable() {
-            return;
+            return false;
         }
         let mut state = self.lock();
         let idle = state.idle.entry(node_id).or_default();
-        if idle.len() < IDLE_PER_BROKER {
-            idle.push(connection);
+        if idle.len() >= IDLE_PER_BROKER {
+            return false;
         }
+        idle.push(connection);
+        !std::mem::replace(&mut state.watched, true)
     }
 
-    /// Closes connections nobody has used for a while, and forgets failures at addresses nobody dials any more.
-    pub(super) fn close_idle(&self, now: Instant) {
+    /// Closes connections nobody has used for a while, and forgets failures at addresses nobody dials any more. Says
+    /// when to come again, if there is reason to.
+    pub(super) fn close_idle(&self, now: Instant) -> Option<Deadline> {
         let mut closed = Vec::new();
         let mut state = self.lock();
         for idle in state.idle.values_mut() {
-            let stale = |c: &mut Connection| now.saturating_duration_since(c.last_used()) >= IDLE_LIMIT;
+            let stale = |c: &mut Connection| now.saturating_duration_since(c.last_used()) >= self.idle_limit;
             closed.extend(idle.extract_if(.., stale));
         }
         state.idle.retain(|_, idle| !idle.is_empty());
         state.attempts.retain(|_, a| now.saturating_duration_since(a.not_before) < ATTEMPTS_KEPT);
+        let oldest = state.idle.values().flatten().map(Connection::last_used).min();
+        state.watched = oldest.is_some();
         drop(state);
+        oldest.map(|used| Deadline::of(used, self.idle_limit))
+    }
+
+    /// Forgets all but the bootstrap addresses and what failed.
+    pub(super) fn forget(&self) {
+        let mut state = self.lock();
+        state.named.clear();
+        // Closed outside the lock.
+        let idle = std::mem::take(&mut state.idle);
+        drop(state);
+        drop(idle);
     }
 }
 
@@ -166,7 +189,7 @@ mod tests {
 
     fn brokers(bootstrap: &[&str]) -> Brokers {
         let bootstrap = bootstrap.iter().map(|host| peer(-1, host)).collect();
-        Brokers::new(bootstrap, Backoff::new(100 * MS, 1000 * MS))
+        Brokers::new(bootstrap, Backoff::new(100 * MS, 1000 * MS), Duration::from_secs(540))
     }
 
     #[test]
@@ -217,9 +240,13 @@ mod tests {
         snapshot.brokers.insert(2, peer(2, "b"));
         let now = Instant::now();
         brokers.attempt_failed(&peer(1, "a"), &Error::new(ErrorKind::Network, "refused"), now);
-        let candidates: Vec<(i32, String)> =
-            brokers.candidates(&snapshot).iter().map(|p| (p.node_id, p.host.to_string())).collect();
-        assert_eq!(candidates, [(2, "b".into()), (-1, "seed".into()), (1, "a".into())]);
+        let candidates = |snapshot: &Snapshot, bootstrap| -> Vec<(i32, String)> {
+            brokers.candidates(snapshot, bootstrap).iter().map(|p| (p.node_id, p.host.to_string())).collect()
+        };
+        assert_eq!(candidates(&snapshot, true), [(2, "b".into()), (-1, "seed".into()), (1, "a".into())]);
+        assert_eq!(candidates(&snapshot, false), [(2, "b".into()), (1, "a".into())]);
+        let unknown = candidates(&Snapshot::default(), false);
+        assert_eq!(unknown, [(-1, "seed".into()), (-1, "a".into())], "there is nobody else");
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! The client's settings.
 
 use super::client::Client;
+use super::recovery::MetadataRecovery;
 use crate::backoff::Backoff;
 #[cfg(feature = "tls")]
 use crate::config::Tls;
 use crate::config::{Properties, SecurityProtocol, Setting, address_list};
 #[cfg(feature = "tls")]
 use crate::net::TlsConnector;
-use crate::net::{NetConfig, Peer, Security};
+use crate::net::{Dial, Dialer, Epoch, NetConfig, Peer, Proxy, Security, SocketSettings};
 use crate::sasl::Sasl;
 use crate::{Error, Result};
 use std::sync::Arc;
@@ -25,6 +26,9 @@ pub(crate) struct ClientConfig {
     pub(crate) net: NetConfig,
     pub(crate) request_timeout: Duration,
     pub(crate) metadata_max_age: Duration,
+    pub(crate) metadata_recovery: MetadataRecovery,
+    pub(crate) rebootstrap_trigger: Duration,
+    pub(crate) connections_max_idle: Duration,
     pub(crate) reconnect_backoff: Backoff,
     pub(crate) retry_backoff: Backoff,
     pub(crate) allow_auto_create_topics: bool,
@@ -41,12 +45,16 @@ pub struct ClientBuilder {
     connection_setup_timeout: Duration,
     request_timeout: Duration,
     metadata_max_age: Duration,
+    metadata_recovery: MetadataRecovery,
+    rebootstrap_trigger: Duration,
+    connections_max_idle: Duration,
     reconnect_backoff: Duration,
     reconnect_backoff_max: Duration,
     retry_backoff: Duration,
     retry_backoff_max: Duration,
     allow_auto_create_topics: bool,
     max_response_bytes: usize,
+    dialer: Dialer,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
     sasl: Option<Sasl>,
@@ -61,12 +69,16 @@ impl ClientBuilder {
             connection_setup_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             metadata_max_age: Duration::from_secs(300),
+            metadata_recovery: MetadataRecovery::default(),
+            rebootstrap_trigger: Duration::from_secs(300),
+            connections_max_idle: Duration::from_secs(540),
             reconnect_backoff: Duration::from_millis(50),
             reconnect_backoff_max: Duration::from_secs(1),
             retry_backoff: Duration::from_millis(100),
             retry_backoff_max: Duration::from_secs(1),
             allow_auto_create_topics: true,
             max_response_bytes: 100 * 1024 * 1024,
+            dialer: Dialer::default(),
             #[cfg(feature = "tls")]
             tls: None,
             sasl: None,
@@ -123,6 +135,35 @@ impl ClientBuilder {
         self
     }
 
+    /// What to do when none of the known brokers says where the cluster is (KIP-899).
+    ///
+    /// Kafka: `metadata.recovery.strategy`. Defaults to [`Rebootstrap`](MetadataRecovery::Rebootstrap).
+    pub fn metadata_recovery(mut self, strategy: MetadataRecovery) -> Self {
+        self.metadata_recovery = strategy;
+        self
+    }
+
+    /// When metadata could not be had for so long, all brokers are forgotten, connections to them are ended, and the client
+    /// begins again at its bootstrap addresses (KIP-1102). It does so at once when a broker asks for it, or when another cluster
+    /// answers. Zero is at the second attempt.
+    ///
+    /// Kafka: `metadata.recovery.rebootstrap.trigger.ms`. Defaults to 5 min. Only with the strategy
+    /// [`Rebootstrap`](MetadataRecovery::Rebootstrap).
+    pub fn rebootstrap_trigger(mut self, after: Duration) -> Self {
+        self.rebootstrap_trigger = after;
+        self
+    }
+
+    /// Closes a connection that nothing has used for so long: those for single calls and the one for metadata. It should be
+    /// less than the brokers' own limit, 10 min by default. `Duration::MAX` is never. The connections of producers and
+    /// consumers are closed sooner, or are never idle.
+    ///
+    /// Kafka: `connections.max.idle.ms`, where -1 is never. Defaults to 9 min.
+    pub fn connections_max_idle(mut self, limit: Duration) -> Self {
+        self.connections_max_idle = limit;
+        self
+    }
+
     /// The pause before a broker is dialled again after a failed attempt; it doubles up to `max`, with a jitter of 20 %.
     ///
     /// Kafka: `reconnect.backoff.ms`, `reconnect.backoff.max.ms`. Defaults to 50 ms and 1 s.
@@ -158,6 +199,58 @@ impl ClientBuilder {
         self
     }
 
+    /// Makes all connections through this proxy, those to the bootstrap addresses included. Tokens from an OpenID provider
+    /// are asked for without it.
+    ///
+    /// By name, which is this crate's own: `proxy.url`, such as `socks5://host:1080` or `http://host:3128`, and
+    /// `proxy.username`, `proxy.password`. Defaults to none; the environment is not looked at.
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.dialer.proxy = Some(Arc::new(proxy));
+        self
+    }
+
+    /// Makes connections by this dialler instead of TCP. With a [proxy](Self::proxy) it connects to that.
+    ///
+    /// Sarama: `Net.Proxy.Dialer`. Defaults to TCP to the first of all addresses of a name that accepts, IPv6 or IPv4.
+    pub fn dialer(mut self, dialer: impl Dial + 'static) -> Self {
+        self.dialer.custom = Some(Arc::new(dialer));
+        self
+    }
+
+    /// Whether the system asks a peer that says nothing for 60 s if it is still there.
+    ///
+    /// Kafka (librdkafka): `socket.keepalive.enable`. Defaults to true, as Kafka's Java client always does it.
+    pub fn keepalive(mut self, keepalive: bool) -> Self {
+        self.dialer.sockets.keepalive = keepalive;
+        self
+    }
+
+    /// Whether small requests are sent at once, rather than together with the next ones (Nagle's algorithm).
+    ///
+    /// Kafka (librdkafka): `socket.nagle.disable`. Defaults to true.
+    pub fn nodelay(mut self, nodelay: bool) -> Self {
+        self.dialer.sockets.nodelay = nodelay;
+        self
+    }
+
+    /// The size of sockets' send buffer, in bytes. The system may round it.
+    ///
+    /// Kafka: `send.buffer.bytes`, where -1 is the system's choice. Defaults to the system's choice, which grows with the
+    /// way's length; a size of one's own is mostly a limit.
+    pub fn send_buffer(mut self, bytes: usize) -> Self {
+        self.dialer.sockets.send_buffer = Some(bytes);
+        self
+    }
+
+    /// The size of sockets' receive buffer, in bytes. The system may round it.
+    ///
+    /// Kafka: `receive.buffer.bytes`, where -1 is the system's choice. Defaults to the system's choice, which grows with the
+    /// way's length; a size of one's own is mostly a limit.
+    pub fn receive_buffer(mut self, bytes: usize) -> Self {
+        self.dialer.sockets.receive_buffer = Some(bytes);
+        self
+    }
+
     /// Speaks TLS with all brokers, the bootstrap addresses included.
     ///
     /// Kafka: `security.protocol` SSL or SASL_SSL. Defaults to plaintext.
@@ -182,6 +275,9 @@ impl ClientBuilder {
     pub fn properties(mut self, properties: &Properties) -> Result<Self> {
         for setting in properties.iter() {
             self.set(&setting)?;
+        }
+        if let Some(proxy) = Proxy::from_properties(properties)? {
+            self = self.proxy(proxy);
         }
         if let Some(protocol) = SecurityProtocol::from_properties(properties)? {
             self = self.protect(protocol, properties)?;
@@ -217,6 +313,16 @@ impl ClientBuilder {
             "retry.backoff.ms" => self.retry_backoff = setting.milliseconds()?,
             "retry.backoff.max.ms" => self.retry_backoff_max = setting.milliseconds()?,
             "allow.auto.create.topics" => self.allow_auto_create_topics = setting.boolean()?,
+            "metadata.recovery.strategy" => self.metadata_recovery = recovery(setting)?,
+            "metadata.recovery.rebootstrap.trigger.ms" => self.rebootstrap_trigger = setting.milliseconds()?,
+            "connections.max.idle.ms" => {
+                self.connections_max_idle =
+                    if setting.text() == "-1" { Duration::MAX } else { setting.milliseconds()? };
+            }
+            "socket.keepalive.enable" => self.dialer.sockets.keepalive = setting.boolean()?,
+            "socket.nagle.disable" => self.dialer.sockets.nodelay = setting.boolean()?,
+            "send.buffer.bytes" => self.dialer.sockets.send_buffer = buffer_bytes(setting)?,
+            "receive.buffer.bytes" => self.dialer.sockets.receive_buffer = buffer_bytes(setting)?,
             "receive.message.max.bytes" => self.max_response_bytes = setting.number()?,
             _ => {}
         }
@@ -252,15 +358,26 @@ impl ClientBuilder {
             ("socket.connection.setup.timeout.ms", self.connection_setup_timeout),
             ("request.timeout.ms", self.request_timeout),
             ("metadata.max.age.ms", self.metadata_max_age),
+            ("connections.max.idle.ms", self.connections_max_idle),
             ("reconnect.backoff.ms", self.reconnect_backoff),
             ("retry.backoff.ms", self.retry_backoff),
         ] {
             if timeout.is_zero() {
                 return Err(Error::config(name, "must be more than 0"));
             }
-            // The age of metadata is a 64-bit number in Kafka: there is no limit to how long it may be kept.
-            if timeout > TIMEOUT_MAX && name != "metadata.max.age.ms" {
+            // These are 64-bit numbers in Kafka: there is no limit to them.
+            let unlimited = ["metadata.max.age.ms", "connections.max.idle.ms"].contains(&name);
+            if timeout > TIMEOUT_MAX && !unlimited {
                 return Err(Error::config(name, "must not be above 2147483647 ms"));
+            }
+        }
+        if let Some(proxy) = &self.dialer.proxy {
+            proxy.check()?;
+        }
+        let SocketSettings { send_buffer, receive_buffer, .. } = self.dialer.sockets;
+        for (name, bytes) in [("send.buffer.bytes", send_buffer), ("receive.buffer.bytes", receive_buffer)] {
+            if bytes.is_some_and(|bytes| i32::try_from(bytes).is_err()) {
+                return Err(Error::config(name, "must not be above 2147483647 bytes"));
             }
         }
         if self.client_id.len() > CLIENT_ID_MAX {
@@ -283,20 +400,38 @@ impl ClientBuilder {
                 client_id: Arc::from(self.client_id),
                 connection_setup_timeout: self.connection_setup_timeout,
                 max_response_bytes: self.max_response_bytes,
+                dialer: self.dialer,
                 security: Security {
                     #[cfg(feature = "tls")]
                     tls: self.tls.as_ref().map(TlsConnector::new).transpose()?.map(Arc::new),
                     sasl: self.sasl,
                 },
+                epoch: Epoch::default(),
             },
             request_timeout: self.request_timeout,
             metadata_max_age: self.metadata_max_age,
+            metadata_recovery: self.metadata_recovery,
+            rebootstrap_trigger: self.rebootstrap_trigger,
+            connections_max_idle: self.connections_max_idle,
             reconnect_backoff: Backoff::new(self.reconnect_backoff, self.reconnect_backoff_max),
             retry_backoff: Backoff::new(self.retry_backoff, self.retry_backoff_max),
             allow_auto_create_topics: self.allow_auto_create_topics,
             client_rack: Some(self.client_rack).filter(|rack| !rack.is_empty()),
         })
     }
+}
+
+fn recovery(setting: &Setting<'_>) -> Result<MetadataRecovery> {
+    match setting.text() {
+        text if text.eq_ignore_ascii_case("rebootstrap") => Ok(MetadataRecovery::Rebootstrap),
+        text if text.eq_ignore_ascii_case("none") => Ok(MetadataRecovery::None),
+        other => Err(setting.refuse(&format!("{other:?} is neither rebootstrap nor none"))),
+    }
+}
+
+/// A size, or -1 for what the system thinks right.
+fn buffer_bytes(setting: &Setting<'_>) -> Result<Option<usize>> {
+    if setting.text() == "-1" { Ok(None) } else { setting.number().map(Some) }
 }
 
 fn sasl(properties: &Properties) -> Result<Sasl> {
@@ -350,6 +485,31 @@ mod tests {
     }
 
     #[test]
+    fn settings_of_the_network_are_taken_by_their_names() {
+        let config = from("bootstrap.servers=a:1").unwrap();
+        assert_eq!(config.metadata_recovery, MetadataRecovery::Rebootstrap);
+        assert_eq!(config.rebootstrap_trigger, Duration::from_secs(300));
+        assert_eq!(config.connections_max_idle, Duration::from_secs(540));
+        let sockets = config.net.dialer.sockets;
+        assert!(sockets.keepalive && sockets.nodelay && sockets.send_buffer.is_none());
+        assert!(config.net.dialer.proxy.is_none());
+        let config = from(
+            "bootstrap.servers=a:1\nmetadata.recovery.strategy=NONE\nmetadata.recovery.rebootstrap.trigger.ms=0\n\
+             connections.max.idle.ms=-1\nsocket.keepalive.enable=false\nsocket.nagle.disable=false\n\
+             send.buffer.bytes=131072\nreceive.buffer.bytes=-1\nproxy.url=socks5://p\n\
+             proxy.username=alice\nproxy.password=hunter2",
+        );
+        let config = config.unwrap();
+        assert_eq!((config.metadata_recovery, config.rebootstrap_trigger), (MetadataRecovery::None, Duration::ZERO));
+        assert_eq!(config.connections_max_idle, Duration::MAX);
+        let sockets = config.net.dialer.sockets;
+        assert!(!sockets.keepalive && !sockets.nodelay);
+        assert_eq!((sockets.send_buffer, sockets.receive_buffer), (Some(131_072), None));
+        let shown = format!("{config:?}");
+        assert!(shown.contains("socks5://p:1080 with credentials") && !shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
     #[cfg(feature = "tls")]
     fn tls_is_taken_from_kafkas_settings() {
         let tls = "bootstrap.servers=a:1\nsecurity.protocol=ssl\nssl.endpoint.identification.algorithm=";
@@ -388,6 +548,18 @@ mod tests {
             ("request.timeout.ms=0", "request.timeout.ms"),
             ("request.timeout.ms=2147483648", "request.timeout.ms"),
             ("metadata.max.age.ms=0", "metadata.max.age.ms"),
+            ("metadata.recovery.strategy=always", "metadata.recovery.strategy"),
+            ("metadata.recovery.rebootstrap.trigger.ms=-1", "metadata.recovery.rebootstrap.trigger.ms"),
+            ("connections.max.idle.ms=0", "connections.max.idle.ms"),
+            ("connections.max.idle.ms=-2", "connections.max.idle.ms"),
+            ("send.buffer.bytes=-2", "send.buffer.bytes"),
+            ("receive.buffer.bytes=2147483648", "receive.buffer.bytes"),
+            ("socket.keepalive.enable=yes", "socket.keepalive.enable"),
+            ("proxy.url=p:1", "proxy.url"),
+            ("proxy.username=u", "proxy.url"),
+            ("proxy.url=http://p:1\nproxy.password=x", "proxy.username"),
+            ("proxy.url=http://u:v@p:1\nproxy.username=x", "proxy.username"),
+            ("proxy.url=socks5://p\nproxy.username=u", "proxy.password"),
             ("retry.backoff.max.ms=99", "retry.backoff.max.ms"),
             ("reconnect.backoff.ms=1001", "reconnect.backoff.max.ms"),
             ("reconnect.backoff.max.ms=2147483648", "reconnect.backoff.max.ms"),

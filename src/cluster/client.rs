@@ -4,6 +4,7 @@ use super::brokers::Brokers;
 use super::builder::{ClientBuilder, ClientConfig};
 use super::metadata::{Metadata, Refresher};
 use super::pace::Pace;
+use super::recovery::Recovery;
 use super::snapshot::Snapshot;
 use crate::net::{Connection, Deadline, Interrupt, Peer};
 use crate::{Error, ErrorKind, Result};
@@ -64,7 +65,9 @@ impl Client {
     pub(super) fn start(config: ClientConfig) -> Result<Self> {
         let interrupt = Interrupt::new().map_err(|error| Error::io(error, "making a socket pair"))?;
         let (metadata, wanted) = Metadata::new();
-        let brokers = Arc::new(Brokers::new(config.bootstrap.clone(), config.reconnect_backoff.clone()));
+        let brokers =
+            Brokers::new(config.bootstrap.clone(), config.reconnect_backoff.clone(), config.connections_max_idle);
+        let brokers = Arc::new(brokers);
         let refresher = Refresher {
             shared: metadata.clone(),
             brokers: brokers.clone(),
@@ -72,6 +75,8 @@ impl Client {
             interrupt: interrupt.clone(),
             request_timeout: config.request_timeout,
             max_age: config.metadata_max_age,
+            max_idle: config.connections_max_idle,
+            recovery: Recovery::new(config.metadata_recovery, config.rebootstrap_trigger),
             retry: config.retry_backoff.clone(),
             connection: None,
             rounds_here: 0,
@@ -283,15 +288,21 @@ impl Core {
             match exchange(&mut connection) {
                 Err(error) if error.kind() == ErrorKind::Network => log::debug!("idle connection: {error}"),
                 outcome => {
-                    self.brokers.check_in(connection);
+                    self.check_in(connection);
                     return outcome;
                 }
             }
         }
         let mut connection = self.dial(node_id, interrupt, deadline)?;
         let outcome = exchange(&mut connection);
-        self.brokers.check_in(connection);
+        self.check_in(connection);
         outcome
+    }
+
+    fn check_in(&self, connection: Connection) {
+        if self.brokers.check_in(connection) {
+            self.metadata.wake();
+        }
     }
 
     /// Borrows a connection to any broker for one exchange; tries the next one if a connection can't be made or breaks.
@@ -304,7 +315,7 @@ impl Core {
     ) -> Result<T> {
         let snapshot = self.snapshot();
         let mut last = None;
-        let mut nodes = self.brokers.candidates(&snapshot).into_iter().filter(|p| p.node_id >= 0).peekable();
+        let mut nodes = self.brokers.candidates(&snapshot, false).into_iter().filter(|p| p.node_id >= 0).peekable();
         while let Some(peer) = nodes.next() {
             // One broker that accepts and never answers must leave time for the next.
             let left = deadline.remaining();

@@ -2,6 +2,7 @@
 
 use super::brokers::Brokers;
 use super::pace::Pace;
+use super::recovery::Recovery;
 use super::snapshot::Snapshot;
 use crate::backoff::Backoff;
 use crate::net::{Connection, Deadline, Interrupt, NetConfig, Peer};
@@ -27,6 +28,9 @@ pub(super) struct Refresher {
     pub(super) interrupt: Interrupt,
     pub(super) request_timeout: Duration,
     pub(super) max_age: Duration,
+    /// Connections that were idle for so long are closed, its own and the pool's.
+    pub(super) max_idle: Duration,
+    pub(super) recovery: Recovery,
     pub(super) retry: Backoff,
     pub(super) connection: Option<Connection>,
     /// How many requests the connection has answered.
@@ -95,6 +99,11 @@ impl Metadata {
 
     fn request(&self, state: &mut State) {
         state.requested = true;
+        self.wake();
+    }
+
+    /// Has the refresher look at what there is to do.
+    pub(super) fn wake(&self) {
         match self.wake.try_send(()) {
             Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
         }
@@ -191,10 +200,11 @@ impl Refresher {
     pub(super) fn run(mut self) {
         let mut due = Deadline::after(self.max_age);
         loop {
+            let closing = self.close_idle();
             crossbeam_channel::select! {
                 recv(self.wanted) -> _ => {}
                 recv(self.interrupt.channel()) -> _ => break,
-                default(due.remaining()) => {}
+                default(closing.unwrap_or(due).min(due).remaining()) => {}
             }
             if !due.has_passed() && !self.shared.lock().requested {
                 continue;
@@ -205,8 +215,19 @@ impl Refresher {
                 break;
             }
             due = Deadline::after(schedule.next.min(self.max_age));
-            self.brokers.close_idle(Instant::now());
         }
+    }
+
+    /// Closes idle connections before brokers do. Says when the next one is due, if there is any.
+    fn close_idle(&mut self) -> Option<Deadline> {
+        let now = Instant::now();
+        let limit = |connection: &Connection| Deadline::of(connection.last_used(), self.max_idle);
+        let own = self.connection.as_ref().map(limit);
+        if own.is_some_and(|limit| limit.instant() <= now) {
+            self.connection = None;
+        }
+        let own = own.filter(|_| self.connection.is_some());
+        own.into_iter().chain(self.brokers.close_idle(now)).min()
     }
 
     /// One refresh; says how long to pause before anybody may ask for the next one, and when to refresh unasked.
@@ -253,25 +274,65 @@ impl Refresher {
         for (topics, create) in requests {
             let names: Vec<Arc<str>> = topics.into_iter().map(|(topic, _)| topic).collect();
             let response = self.ask(&names, create)?;
+            if self.shared.snapshot().is_of_another_cluster(&response) {
+                self.begin_again("another cluster answers by the same addresses");
+            }
             let state = self.shared.lock();
-            let merged = snapshot.merge(&response, Instant::now(), |topic| state.topics.contains_key(topic));
+            let kept = |topic: &str| state.topics.contains_key(topic);
+            let merged = self.shared.snapshot().merge(&response, Instant::now(), kept);
             drop(state);
-            snapshot = Arc::new(merged);
-            *self.shared.snapshot.write().unwrap_or_else(PoisonError::into_inner) = snapshot.clone();
+            snapshot = self.publish(merged);
         }
         Ok(snapshot)
     }
 
-    /// Asks the connection at hand, then everybody who may be dialled now.
+    fn publish(&self, snapshot: Snapshot) -> Arc<Snapshot> {
+        let snapshot = Arc::new(snapshot);
+        *self.shared.snapshot.write().unwrap_or_else(PoisonError::into_inner) = snapshot.clone();
+        snapshot
+    }
+
+    /// Forgets all brokers and ends all connections to them, so that the bootstrap addresses are asked next (KIP-1102).
+    fn begin_again(&mut self, why: &str) {
+        log::warn!("the client begins again at its bootstrap addresses: {why}");
+        self.net.epoch.advance();
+        self.connection = None;
+        self.brokers.forget();
+        self.publish(self.shared.snapshot().forgotten());
+    }
+
+    /// Asks the connection at hand, then everybody who may be dialled now; begins again if it must.
     fn ask(&mut self, topics: &[Arc<str>], create: bool) -> Result<MetadataResponse> {
+        if self.recovery.attempt(Instant::now()) && !self.shared.snapshot().brokers.is_empty() {
+            self.begin_again("no broker has said for long where the cluster is");
+        }
         let deadline = Deadline::after(self.request_timeout);
+        let mut outcome = self.ask_brokers(topics, create, deadline);
+        if outcome.as_ref().is_err_and(|error| self.must_begin_again(error)) {
+            self.begin_again("a broker asks for it");
+            outcome = self.ask_brokers(topics, create, deadline);
+        }
+        if outcome.is_ok() {
+            self.recovery.succeeded();
+        }
+        outcome
+    }
+
+    /// Whether a known broker has sent this client back to where it came from.
+    fn must_begin_again(&self, error: &Error) -> bool {
+        error.code() == Some(ErrorCode::REBOOTSTRAP_REQUIRED)
+            && self.recovery.may_rebootstrap()
+            && !self.shared.snapshot().brokers.is_empty()
+    }
+
+    fn ask_brokers(&mut self, topics: &[Arc<str>], create: bool, deadline: Deadline) -> Result<MetadataResponse> {
         let kept = self.connection.take().filter(|_| self.rounds_here < ROUNDS_PER_CONNECTION);
-        let kept = kept.and_then(Connection::reusable);
-        if let Some(connection) = kept {
+        if let Some(connection) = kept.and_then(Connection::reusable) {
             // A broker that hangs must leave time for the others.
             let peer = connection.peer().clone();
             match self.ask_on(connection, topics, create, deadline.within(self.request_timeout / 2)) {
                 Ok(response) => return Ok(response),
+                Err(error) if self.must_begin_again(&error) => return Err(error),
                 Err(error) => {
                     log::debug!("metadata from the known connection: {error}");
                     // It would be no faster over a new connection: the others come first.
@@ -281,7 +342,11 @@ impl Refresher {
                 }
             }
         }
-        let candidates = self.brokers.candidates(&self.shared.snapshot());
+        self.ask_candidates(topics, create, deadline)
+    }
+
+    fn ask_candidates(&mut self, topics: &[Arc<str>], create: bool, deadline: Deadline) -> Result<MetadataResponse> {
+        let candidates = self.brokers.candidates(&self.shared.snapshot(), self.recovery.may_rebootstrap());
         let patience = self.patience(candidates.len());
         let mut failures: Vec<(String, Error)> = Vec::new();
         for peer in candidates {
@@ -301,6 +366,7 @@ impl Refresher {
                     self.failed_rounds = 0;
                     return Ok(response);
                 }
+                Err(error) if self.must_begin_again(&error) => return Err(error),
                 Err(error) => failures.push((peer.address(), error)),
             }
         }
@@ -311,7 +377,9 @@ impl Refresher {
     /// How long one of so many candidates may take. At first all of them have a turn within the time to set up one
     /// connection, which is also what [`build`](super::ClientBuilder::build) may take; if all fail, longer the next time.
     fn patience(&self, candidates: usize) -> Duration {
-        let share = self.net.connection_setup_timeout / u32::try_from(candidates).unwrap_or(u32::MAX).max(1);
+        // Less than all of that time, so that there is some left to tell why they failed.
+        let time = self.net.connection_setup_timeout - self.net.connection_setup_timeout / 16;
+        let share = time / u32::try_from(candidates).unwrap_or(u32::MAX).max(1);
         share.saturating_mul(1 << self.failed_rounds.min(16)).min(self.request_timeout)
     }
 

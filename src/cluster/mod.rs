@@ -6,6 +6,7 @@ mod client;
 mod coordinator;
 mod metadata;
 mod pace;
+mod recovery;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -14,4 +15,5 @@ pub use builder::ClientBuilder;
 pub use client::Client;
 pub(crate) use client::{Core, TopicUse};
 pub(crate) use coordinator::CoordinatorType;
+pub use recovery::MetadataRecovery;
 pub(crate) use snapshot::{Leader, Snapshot};

@@ -76,6 +76,28 @@ impl Snapshot {
         }
     }
 
+    /// What is left when all brokers are forgotten: the topics and their size, but no leaders.
+    pub(crate) fn forgotten(&self) -> Self {
+        let forget = |topic: &Arc<Topic>| {
+            let unled = Partition { leader: None, leader_epoch: -1 };
+            // No id: the topic of the same name is taken as it will be found.
+            let partitions = vec![unled; topic.partitions.len()];
+            Arc::new(Topic { id: [0; 16], partitions, ..Topic::clone(topic) })
+        };
+        Self {
+            generation: self.generation + 1,
+            cluster_id: self.cluster_id.clone(),
+            controller: None,
+            brokers: HashMap::new(),
+            topics: self.topics.iter().map(|(name, topic)| (name.clone(), forget(topic))).collect(),
+        }
+    }
+
+    /// Whether an answer is from another cluster than this one.
+    pub(crate) fn is_of_another_cluster(&self, response: &MetadataResponse) -> bool {
+        matches!((&self.cluster_id, &response.cluster_id), (Some(known), Some(answered)) if known != answered)
+    }
+
     /// The snapshot after this answer. `kept` says which topics are still in use; others are forgotten.
     pub(crate) fn merge(&self, response: &MetadataResponse, now: Instant, kept: impl Fn(&str) -> bool) -> Self {
         let mut next = Self {
@@ -216,6 +238,27 @@ mod tests {
         let leaderless = merged(&known, &answer("t", ErrorCode::NONE, &[(-1, 1), (2, 0)]), now);
         assert_eq!(leaderless.leader("t", 0), None);
         assert!(leaderless.is_unsettled("t"));
+    }
+
+    #[test]
+    fn b13_after_a_new_beginning_a_lower_leader_epoch_is_believed() {
+        let now = Instant::now();
+        let mut response = answer("t", ErrorCode::NONE, &[(2, 5), (2, 5)]);
+        response.cluster_id = Some("old".into());
+        response.topics[0].topic_id = [1; 16];
+        let known = merged(&Snapshot::default(), &response, now);
+        let forgotten = known.forgotten();
+        assert_eq!((forgotten.partition_count("t"), forgotten.leader("t", 0)), (Some(2), None));
+        assert!(forgotten.generation > known.generation && forgotten.brokers.is_empty());
+        assert!(forgotten.is_unsettled("t"));
+        let mut response = answer("t", ErrorCode::NONE, &[(1, 0), (1, 0)]);
+        response.cluster_id = Some("new".into());
+        assert!(known.is_of_another_cluster(&response) && forgotten.is_of_another_cluster(&response));
+        let found = merged(&forgotten, &response, now);
+        assert_eq!(found.leader("t", 0), Some(Leader { node_id: 1, epoch: 0 }));
+        assert!(!found.is_of_another_cluster(&response));
+        response.cluster_id = None;
+        assert!(!found.is_of_another_cluster(&response), "brokers older than 0.10.1 do not say");
     }
 
     #[test]

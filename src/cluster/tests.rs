@@ -1,5 +1,7 @@
 //! The client against scripted brokers, by the names of the failure scenarios.
 
+mod recovery;
+
 use super::{Client, ClientBuilder, CoordinatorType, Core};
 use crate::net::scripted::{Asked, REFUSING, Reply, Scripted, Session};
 use crate::net::{Deadline, Interrupt};
@@ -33,6 +35,8 @@ struct Facts {
     /// A code and the leaders of the partitions.
     topics: BTreeMap<String, (ErrorCode, Vec<i32>)>,
     asked: Vec<MetadataRequest>,
+    /// How often the cluster was replaced by another.
+    replaced: u32,
 }
 
 impl World {
@@ -106,7 +110,7 @@ impl World {
         };
         let names = request.topics.iter().flatten().filter_map(|t| t.name.as_deref());
         MetadataResponse {
-            cluster_id: Some("scripted".into()),
+            cluster_id: Some(format!("scripted{}", ".".repeat(facts.replaced as usize))),
             controller_id: 1,
             brokers: facts.brokers.iter().map(broker).collect(),
             topics: names.map(topic).collect(),

@@ -1,7 +1,7 @@
 //! SASL over connections, against a scripted broker that plays the server's side, or cheats.
 
 use super::scripted::{Asked, Scripted, Session, framed};
-use super::{Connection, Deadline, Interrupt, NetConfig, Peer, Readiness, Security};
+use super::{Connection, Deadline, Dialer, Epoch, Interrupt, NetConfig, Peer, Readiness, Security};
 use crate::protocol::Request;
 use crate::protocol::messages::metadata::{MetadataRequest, MetadataResponse};
 use crate::protocol::messages::sasl_authenticate::{SaslAuthenticateRequest, SaslAuthenticateResponse};
@@ -23,6 +23,8 @@ fn dial_within(peer: &Scripted, sasl: Sasl, timeout: Duration) -> Result<Connect
         client_id: Arc::from("test"),
         connection_setup_timeout: LONG,
         max_response_bytes: 100 * 1024 * 1024,
+        dialer: Dialer::default(),
+        epoch: Epoch::default(),
         security: Security { sasl: Some(sasl), ..Default::default() },
     };
     let address = peer.address();

@@ -4,7 +4,7 @@ use super::authentication::UNPROVED_RESPONSE_BYTES;
 use super::inbox::Inbox;
 use super::stream::{Readiness, Stream};
 use super::versions::ApiVersions;
-use super::{Deadline, Interrupt, Waker, dial};
+use super::{Deadline, Dialer, Epoch, Interrupt, Waker};
 use crate::protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use crate::protocol::{Reader, Request, Response, Writer, request_header_version, response_header_version};
 use crate::sasl::Sasl;
@@ -26,7 +26,9 @@ pub(crate) struct NetConfig {
     pub(crate) connection_setup_timeout: Duration,
     /// Larger answers are refused before any memory is taken for them.
     pub(crate) max_response_bytes: usize,
+    pub(crate) dialer: Dialer,
     pub(crate) security: Security,
+    pub(crate) epoch: Epoch,
 }
 
 /// How connections are protected; by default not at all.
@@ -71,6 +73,8 @@ struct InFlight {
 pub(crate) struct Connection {
     stream: Stream,
     peer: Peer,
+    /// The client's, and what it was when this connection was made.
+    epoch: (Epoch, u64),
     versions: ApiVersions,
     client_id: Arc<str>,
     max_response_bytes: usize,
@@ -120,8 +124,8 @@ impl Connection {
     }
 
     fn open(peer: &Peer, config: &NetConfig, interrupt: &Interrupt, deadline: Deadline) -> Result<Self> {
-        let socket = dial::connect(&peer.host, peer.port, interrupt, deadline)?;
-        let stream = Stream::new(socket, interrupt.clone()).map_err(|error| Error::io(error, "setting up a socket"))?;
+        let epoch = config.epoch.now();
+        let stream = config.dialer.open(&peer.host, peer.port, interrupt, deadline)?;
         #[cfg(feature = "tls")]
         let stream = match &config.security.tls {
             Some(tls) => stream.with_tls(tls.session(&peer.host)?, deadline)?,
@@ -130,6 +134,7 @@ impl Connection {
         Ok(Self {
             stream,
             peer: peer.clone(),
+            epoch: (config.epoch.clone(), epoch),
             versions: ApiVersions::default(),
             client_id: config.client_id.clone(),
             max_response_bytes: config.max_response_bytes.min(UNPROVED_RESPONSE_BYTES),
@@ -217,9 +222,16 @@ impl Connection {
         self.broken
     }
 
+    /// Whether it leads to brokers that the client has left.
+    fn is_outdated(&self) -> bool {
+        let (epoch, own) = &self.epoch;
+        epoch.now() != *own
+    }
+
     /// Whether an idle connection can be used again: no error so far, nothing outstanding, nothing unasked has come.
     pub(crate) fn is_reusable(&mut self) -> bool {
         !self.broken
+            && !self.is_outdated()
             && self.in_flight.is_empty()
             && self.arrived.is_empty()
             && self.inbox.is_empty()
@@ -269,6 +281,10 @@ impl Connection {
         deadline: Deadline,
     ) -> Result<()> {
         self.check()?;
+        if self.is_outdated() {
+            let message = "the client has begun again at its bootstrap addresses since this connection was made";
+            return Err(self.broke(Error::new(ErrorKind::Network, message)));
+        }
         self.renew_session(deadline)?;
         self.write_request(request, version, answered, deadline)
     }

@@ -5,9 +5,8 @@ use super::tls::Session;
 use super::{Deadline, Interrupt, Waker};
 use crate::{Error, ErrorKind, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::io::{self, IoSlice, Write};
-use std::net::TcpStream;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Why a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +23,7 @@ pub(crate) enum Readiness {
 /// owner is interrupted.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    socket: TcpStream,
+    socket: OwnedFd,
     interrupt: Interrupt,
     #[cfg(feature = "tls")]
     tls: Option<Box<Session>>,
@@ -32,9 +31,8 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// Takes over a connected socket.
-    pub(crate) fn new(socket: TcpStream, interrupt: Interrupt) -> io::Result<Self> {
-        socket.set_nonblocking(true)?;
-        socket.set_nodelay(true)?;
+    pub(crate) fn new(socket: OwnedFd, interrupt: Interrupt) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&socket, true)?;
         Ok(Self {
             socket,
             interrupt,
@@ -84,14 +82,12 @@ impl Stream {
     fn write_socket(&self, mut slices: &mut [IoSlice<'_>], deadline: Deadline) -> Result<()> {
         IoSlice::advance_slices(&mut slices, 0);
         while !slices.is_empty() {
-            match (&self.socket).write_vectored(slices) {
+            match rustix::io::writev(&self.socket, slices) {
                 Ok(0) => return Err(Error::new(ErrorKind::Network, "the connection takes no more bytes")),
                 Ok(n) => IoSlice::advance_slices(&mut slices, n),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.wait(PollFlags::OUT, deadline, "writing a request")?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::io(error, "writing a request")),
+                Err(rustix::io::Errno::AGAIN) => self.wait(PollFlags::OUT, deadline, "writing a request")?,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(Error::io(error.into(), "writing a request")),
             }
         }
         Ok(())
@@ -242,7 +238,7 @@ impl Drop for Stream {
     fn drop(&mut self) {
         if let Some(session) = self.tls.as_deref_mut() {
             session.queue_close();
-            let _ = (&self.socket).write(session.outgoing());
+            let _ = rustix::io::write(&self.socket, session.outgoing());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Connections against a scripted peer, by the names of the failure scenarios.
 
 use super::scripted::{Asked, REFUSING, Reply, Scripted, Session, body, framed};
-use super::{Connection, Deadline, Interrupt, NetConfig, Peer, Readiness, Security, Waker};
+use super::{Connection, Deadline, Dialer, Epoch, Interrupt, NetConfig, Peer, Readiness, Security, Waker};
 use crate::protocol::Request;
 use crate::protocol::messages::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
 use crate::protocol::messages::find_coordinator::FindCoordinatorRequest;
@@ -28,6 +28,8 @@ fn config() -> NetConfig {
         client_id: Arc::from("test"),
         connection_setup_timeout: LONG,
         max_response_bytes: 100 * 1024 * 1024,
+        dialer: Dialer::default(),
+        epoch: Epoch::default(),
         security: Security::default(),
     }
 }

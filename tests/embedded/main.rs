@@ -13,6 +13,8 @@ mod groups;
 mod members;
 mod offsets;
 mod producing;
+mod proxies;
+mod proxy_server;
 mod support;
 mod topics;
 mod wire;

@@ -4,7 +4,7 @@ use super::TlsConnector;
 use super::session::Session;
 use crate::config::{Tls, TlsVersion};
 use crate::net::scripted::{Reply, Scripted};
-use crate::net::{Connection, Deadline, Interrupt, NetConfig, Peer, Readiness, Security, Waker};
+use crate::net::{Connection, Deadline, Dialer, Epoch, Interrupt, NetConfig, Peer, Readiness, Security, Waker};
 use crate::protocol::Request;
 use crate::protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use crate::{Error, ErrorKind, Result};
@@ -417,6 +417,8 @@ fn config(tls: &Tls) -> NetConfig {
         client_id: Arc::from("test"),
         connection_setup_timeout: LONG,
         max_response_bytes: 100 * 1024 * 1024,
+        dialer: Dialer::default(),
+        epoch: Epoch::default(),
         security: Security { tls: Some(Arc::new(TlsConnector::new(tls).unwrap())), sasl: None },
     }
 }
