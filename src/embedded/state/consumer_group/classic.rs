@@ -7,7 +7,7 @@
 use super::super::groups::classic::{CONSUMER, leave};
 use super::super::groups::millis;
 use super::super::timers::Timer;
-use super::super::{Context, Reply, State, Time, uuid_hex};
+use super::super::{Context, Reply, State, Time, uuid, uuid_text};
 use super::group::{Surroundings, pairs};
 use super::limits::Limits;
 use super::member::{ClassicPart, Member, MemberState};
@@ -39,16 +39,19 @@ impl State {
         request: &JoinGroupRequest,
     ) -> Reply {
         let id = &*request.group_id;
-        let new_id = uuid_hex(&mut self.random);
+        let new_id = uuid_text(uuid(&mut self.random));
         let limits = self.consumer_group_limits(id);
         let around = Surroundings { topics: &self.topics, limits: &limits, now: context.now };
         let asker = Asker { client_id: &context.client_id, client_host: &context.client_host };
         let group = self.groups.consumer_mut(id).map_err(|refusal| refusal.code);
         let joined = group.and_then(|group| group.join_classic(request, context.version, &new_id, &asker, around));
-        let Joined { response, downgrade } = match joined {
-            Ok(joined) => joined,
-            Err(code) => return Reply::of(JoinGroupResponse { error_code: code.0, ..Default::default() }),
-        };
+        let Joined { mut response, downgrade } = joined.unwrap_or_else(|code| {
+            let response = JoinGroupResponse { error_code: code.0, protocol_name: None, ..Default::default() };
+            Joined { response, downgrade: None }
+        });
+        if context.version < 7 {
+            response.protocol_name.get_or_insert_default();
+        }
         match downgrade {
             Some((generation, rebalance)) => {
                 let reason = rebalance.then_some("the last member of the consumer protocol has changed to the other");
@@ -133,7 +136,7 @@ impl ConsumerGroup {
         }
         if is_new && request.group_instance_id.is_none() && version >= 4 {
             let (error_code, member_id) = (ErrorCode::MEMBER_ID_REQUIRED.0, id.to_owned());
-            let response = JoinGroupResponse { error_code, member_id, ..Default::default() };
+            let response = JoinGroupResponse { error_code, member_id, protocol_name: None, ..Default::default() };
             return Ok(Joined { response, downgrade: None });
         }
         let said = request.protocols.first().and_then(|protocol| subscription(&protocol.metadata));

@@ -105,7 +105,8 @@ fn described(member: &Member, target: &Partitions, topics: &Topics) -> message::
         client_id: member.client_id.clone(),
         client_host: format!("/{}", member.client_host),
         subscribed_topic_names: member.topics.iter().cloned().collect(),
-        subscribed_topic_regex: member.regex.clone(),
+        // As in Kafka an empty one stands for none.
+        subscribed_topic_regex: Some(member.regex.clone().unwrap_or_default()),
         assignment: assignment(held, topics),
         target_assignment: assignment(target.iter().map(|(topic, numbers)| (*topic, numbers.clone())), topics),
         member_type: if member.classic.is_some() { CLASSIC_MEMBER } else { CONSUMER_MEMBER },
