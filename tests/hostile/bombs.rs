@@ -69,13 +69,13 @@ fn framed_snappy(size: usize) -> Vec<u8> {
     [header, &block.repeat(size / (32 * KIB))].concat()
 }
 
-/// One frame of many blocks of 64 KiB.
+/// One frame of many blocks of 32 KiB.
 fn lz4_blocks(size: usize) -> Vec<u8> {
-    let frame = packed(Compression::Lz4, 64 * KIB);
+    let frame = packed(Compression::Lz4, 32 * KIB);
     let (header, rest) = frame.split_at(7);
     let length = u32::from_le_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
     let block = &rest[..4 + length];
-    [header, &block.repeat(size / (64 * KIB)), &[0; 4]].concat()
+    [header, &block.repeat(size / (32 * KIB)), &[0; 4]].concat()
 }
 
 /// One frame that does not say its size, of blocks that say a byte and how often: four bytes for 64 KiB.
