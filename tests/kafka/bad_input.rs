@@ -499,9 +499,9 @@ fn a_property_that_nobody_knows_is_an_error_and_one_without_effect_is_listed() {
     let error = Properties::new().set("Linger.ms", "5").expect_err("a wrong name");
     assert_eq!(error.setting(), Some("Linger.ms"));
 
-    let text = "linger.ms=5\nkey.serializer=X\nsend.buffer.bytes=1\nacks=all\nmetric.reporters=x\n";
+    let text = "linger.ms=5\nkey.serializer=X\nclient.dns.lookup=x\nacks=all\nmetric.reporters=x\n";
     let properties: Properties = text.parse().expect("Kafka's names");
-    assert_eq!(properties.unused().collect::<Vec<_>>(), ["key.serializer", "metric.reporters", "send.buffer.bytes"]);
+    assert_eq!(properties.unused().collect::<Vec<_>>(), ["client.dns.lookup", "key.serializer", "metric.reporters"]);
 
     let broker = Broker::start();
     let client = broker.client();
