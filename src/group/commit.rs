@@ -82,6 +82,7 @@ impl Committer {
     /// Commits all that is marked. Tries again until `deadline` what may still succeed.
     fn commit(&mut self, session: &ConsumerGroupSession, deadline: Deadline) -> Result<()> {
         self.backoff.reset();
+        let mut before = None;
         loop {
             let begun = session.tracker().begin_commit();
             let Some(commit) = begun else { return nothing_to_commit(&session.tracker()) };
@@ -91,6 +92,7 @@ impl Committer {
                 (tracker.complete(&commit, answer), tracker.identity().clone())
             };
             let Some(error) = outcome.errors.into_iter().next() else { return Ok(()) };
+            let error = explained(error, before.take());
             log::debug!("committing offsets: {error}");
             match outcome.next {
                 AfterCommit::Nothing => return Err(error),
@@ -112,6 +114,7 @@ impl Committer {
             if deadline.remaining() <= pause || self.finder.interrupt().wait(pause) {
                 return Err(error);
             }
+            before = Some(error);
         }
     }
 
@@ -128,6 +131,20 @@ impl Committer {
         self.connection = Some(connection);
         Ok(response)
     }
+}
+
+/// An attempt that got no answer in time says nothing of why the one before it was refused, nor for which partition.
+fn explained(error: Error, before: Option<Error>) -> Error {
+    let unnamed = error.kind() == ErrorKind::Timeout && error.partition().is_none();
+    let Some(before) = before.filter(|before| unnamed && before.partition().is_some()) else { return error };
+    let mut explained = Error::new(ErrorKind::Timeout, format!("{error}; the attempt before it: {before}"));
+    if let Some(topic) = before.topic() {
+        explained = explained.with_topic(topic);
+    }
+    if let Some(partition) = before.partition() {
+        explained = explained.with_partition(partition);
+    }
+    explained.with_source(error)
 }
 
 fn nothing_to_commit(tracker: &OffsetTracker) -> Result<()> {

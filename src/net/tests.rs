@@ -168,7 +168,8 @@ fn c9_a_peer_that_stops_reading_costs_the_deadline() {
     let start = Instant::now();
     let error = connection.send(&request, Deadline::after(ms(200))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
-    assert!(start.elapsed() >= ms(200), "{:?}", start.elapsed());
+    // Encoding 30 MB takes its time on a busy machine; a deadline that is not kept has no end at all.
+    assert!((ms(200)..ms(30_000)).contains(&start.elapsed()), "{:?}", start.elapsed());
     assert!(connection.is_broken(), "half a request is never resumed");
 }
 

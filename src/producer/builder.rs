@@ -145,7 +145,8 @@ impl ProducerBuilder {
         self
     }
 
-    /// The memory in bytes that records may take until their fate is known. When it is used up, sends block.
+    /// The memory in bytes that records may take until their fate is known. When it is used up, sends block. Beside it each
+    /// thread that compresses at the same time has room for one compressed batch.
     ///
     /// Kafka: `buffer.memory`. Defaults to 32 MiB. At least the batch size and the largest record.
     pub fn buffer_memory(mut self, bytes: usize) -> Self {

@@ -33,8 +33,6 @@ pub(super) struct Shared {
     router: Sender<()>,
     /// Looked into for every record: the hash is a fast one, with a random seed.
     topics: RwLock<HashMap<Arc<str>, Arc<TopicQueue>, RandomState>>,
-    /// Keeps the metadata of the topics fresh.
-    in_use: Mutex<Vec<TopicUse>>,
     senders: Mutex<HashMap<i32, Arc<SenderHandle>>>,
     /// Compression contexts, as many as were ever used at once.
     compressors: Mutex<Vec<Compressor>>,
@@ -50,6 +48,8 @@ pub(super) struct TopicQueue {
     partitions: Vec<Arc<PartitionQueue>>,
     /// Where records go that could go anywhere.
     sticky: AtomicUsize,
+    /// Keeps the topic's metadata fresh.
+    in_use: Arc<TopicUse>,
 }
 
 impl Shared {
@@ -70,7 +70,6 @@ impl Shared {
             closing: AtomicBool::new(false),
             router,
             topics: RwLock::default(),
-            in_use: Mutex::default(),
             senders: Mutex::default(),
             compressors: Mutex::default(),
             fatal: Mutex::default(),
@@ -105,9 +104,12 @@ impl Shared {
         if let Some(topic) = topics.get(name) {
             return topic.clone();
         }
-        let topic = Arc::new(TopicQueue { name: Arc::from(name), partitions: Vec::new(), sticky: AtomicUsize::new(0) });
-        let in_use = self.core().use_topic(name, true);
-        self.in_use.lock().unwrap_or_else(PoisonError::into_inner).push(in_use);
+        let topic = Arc::new(TopicQueue {
+            name: Arc::from(name),
+            partitions: Vec::new(),
+            sticky: AtomicUsize::new(0),
+            in_use: Arc::new(self.core().use_topic(name, true)),
+        });
         topics.insert(topic.name.clone(), topic.clone());
         topic
     }
@@ -132,6 +134,7 @@ impl Shared {
             name: topic.name.clone(),
             partitions,
             sticky: AtomicUsize::new(current.sticky.load(Ordering::Relaxed)),
+            in_use: current.in_use.clone(),
         });
         topics.insert(grown.name.clone(), grown.clone());
         grown

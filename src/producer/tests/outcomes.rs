@@ -193,7 +193,8 @@ fn p9_a_full_buffer_blocks_for_max_block_and_names_the_setting() {
         match producer.send(&record(&value)) {
             Ok(_) => sent += 1,
             Err(error) => {
-                assert!(start.elapsed() >= 990 * MS, "{:?}", start.elapsed());
+                // Less than the 60 s that a send may block if nothing is said.
+                assert!((990 * MS..30_000 * MS).contains(&start.elapsed()), "{:?}", start.elapsed());
                 break not_persisted(Err(error));
             }
         }
@@ -217,7 +218,8 @@ fn p10_what_expires_in_the_queue_is_not_persisted_and_its_memory_is_free() {
         let error = not_persisted(delivery.wait());
         assert_eq!((error.kind(), error.setting()), (ErrorKind::Timeout, Some("delivery.timeout.ms")));
     }
-    assert!(start.elapsed() >= 1000 * MS, "{:?}", start.elapsed());
+    // Less than the 2 min that a delivery may take if nothing is said.
+    assert!((1000 * MS..30_000 * MS).contains(&start.elapsed()), "{:?}", start.elapsed());
     wait_until(|| producer.shared().budget.used() == 0);
     cluster.set_leader(1);
     assert_eq!(offsets(&send_each(&producer, 5)), [0, 1, 2, 3, 4]);
@@ -319,11 +321,16 @@ fn an_unknown_answer_may_mean_anything() {
 
 #[test]
 fn t2_a_topic_that_is_gone_fails_in_time_and_says_why() {
-    let cluster = Cluster::new(1, 1, |_, _| Act::Refuse(ErrorCode::UNKNOWN_TOPIC_ID));
+    let cluster = Cluster::new(1, 1, |request, switch| {
+        if request.nth == 3 {
+            // From here on the metadata says so too, so that no attempt is under way when the time is over.
+            switch.leader(-1);
+        }
+        Act::Refuse(ErrorCode::UNKNOWN_TOPIC_ID)
+    });
     let client = cluster.builder().request_timeout(1000 * MS).build().unwrap();
     let producer = builder(&client).delivery_timeout(1200 * MS).build().unwrap();
-    // Another attempt may be on its way when the time is over, so the record may count as possibly persisted.
-    let error = Error::from(producer.send(&record("0")).unwrap().wait().unwrap_err());
+    let error = not_persisted(producer.send(&record("0")).unwrap().wait());
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(error.to_string().contains("UNKNOWN_TOPIC_ID"), "{error}");
     assert!(cluster.requests().len() > 2);
