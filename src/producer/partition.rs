@@ -1,20 +1,18 @@
 //! One partition's records on their way: the open batch, the sealed ones, and those in flight. No I/O.
 
-use super::budget::Budget;
-use super::clock;
-use super::delivery::{BatchOutcome, Delivery};
+mod append;
+
+use super::delivery::BatchOutcome;
 use super::producer_id::ProducerIds;
 use super::sequence::{NO_PRODUCER_ID, Sequence, Stamp};
+use crate::Error;
 use crate::backoff::Backoff;
-use crate::batch::{BatchBuilder, HEADER_BYTES, SealedBatch};
-use crate::{Error, ProducerRecord};
+use crate::batch::{BatchBuilder, SealedBatch};
+pub(super) use append::{Appended, Opened, max_size};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-/// A new batch's first buffer; it doubles up to the batch size, so that a slow partition takes little.
-const FIRST_BUFFER_BYTES: usize = 16 * 1024;
 
 /// When to look again for a producer id that is being asked for.
 const NO_ID_PAUSE: Duration = Duration::from_millis(10);
@@ -133,29 +131,6 @@ pub(super) struct Place {
     order: u64,
 }
 
-/// What came of an attempt to append.
-#[derive(Debug)]
-pub(super) enum Appended {
-    Done(Delivery),
-    /// This record opened its batch: the partition's sender must be told. Boxed, as it is one of thousands.
-    Opened(Box<Opened>),
-    /// The record can't be written at all.
-    Refused(Error),
-    /// The record needs this many bytes more than the budget has.
-    NeedsMemory(usize),
-    /// The record could go anywhere and would open a batch here: it may as well open it elsewhere.
-    WouldOpen,
-}
-
-/// A record that opened a batch.
-#[derive(Debug)]
-pub(super) struct Opened {
-    pub(super) delivery: Delivery,
-    pub(super) partition: Arc<PartitionQueue>,
-    /// A full batch that this record did not fit into; the caller is to seal it.
-    pub(super) full: Option<Unsealed>,
-}
-
 /// When a partition has something to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
@@ -238,111 +213,6 @@ impl PartitionQueue {
     pub(super) fn set_leader(&self, node: Option<i32>) -> bool {
         let node = node.unwrap_or(-1);
         self.leader.swap(node, Ordering::AcqRel) != node
-    }
-
-    /// Writes the record into the open batch, or into a new one. `granted` are bytes of the budget the caller already
-    /// has; what is not needed of them is given back.
-    #[inline]
-    pub(super) fn append(
-        self: &Arc<Self>,
-        record: &ProducerRecord<'_>,
-        budget: &Budget,
-        granted: usize,
-        may_open: bool,
-    ) -> Appended {
-        let now_ms = record.timestamp.unwrap_or_else(clock::coarse_ms);
-        let mut state = self.lock();
-        if granted == 0
-            && let Some(open) = &mut state.open
-        {
-            let timestamp = open.timestamp(record, now_ms);
-            let limit = self.limits.batch_size;
-            let index = open.builder.append_in_place(limit, timestamp, record.key, record.value, &record.headers);
-            if let Some(index) = index {
-                return Appended::Done(Delivery { batch: open.outcome.clone(), index });
-            }
-        }
-        self.append_or_open(state, record, now_ms, budget, granted, may_open)
-    }
-
-    /// For a record that needs memory or a new batch.
-    #[cold]
-    fn append_or_open(
-        self: &Arc<Self>,
-        mut state: MutexGuard<'_, State>,
-        record: &ProducerRecord<'_>,
-        now_ms: i64,
-        budget: &Budget,
-        granted: usize,
-        may_open: bool,
-    ) -> Appended {
-        if let Some(open) = &mut state.open {
-            let timestamp = open.timestamp(record, now_ms);
-            let needed =
-                open.builder.len() + open.builder.record_size(timestamp, record.key, record.value, &record.headers);
-            if needed <= self.limits.batch_size {
-                if needed > open.builder.capacity() {
-                    let more = (open.builder.capacity() * 2).clamp(needed, self.limits.batch_size.max(needed))
-                        - open.builder.capacity();
-                    if !take(budget, more, granted) {
-                        return Appended::NeedsMemory(more);
-                    }
-                    let before = open.builder.capacity();
-                    open.builder.grow(more);
-                    budget.adjust(before + more, open.builder.capacity());
-                } else if granted > 0 {
-                    budget.give(granted);
-                }
-                return match open.builder.append(timestamp, record.key, record.value, &record.headers) {
-                    Ok(index) => Appended::Done(Delivery { batch: open.outcome.clone(), index }),
-                    Err(error) => Appended::Refused(error.with_partition(self.index)),
-                };
-            }
-        }
-        if !may_open {
-            return Appended::WouldOpen;
-        }
-        self.open(&mut state, record, budget, granted)
-    }
-
-    /// Opens a batch with this record; what was open is full.
-    fn open(
-        self: &Arc<Self>,
-        state: &mut State,
-        record: &ProducerRecord<'_>,
-        budget: &Budget,
-        granted: usize,
-    ) -> Appended {
-        let size = HEADER_BYTES + max_size(record);
-        let wanted = size.max(FIRST_BUFFER_BYTES.min(self.limits.batch_size));
-        let buffer = if granted >= size {
-            let buffer = Vec::with_capacity(size);
-            budget.adjust(granted, buffer.capacity());
-            buffer
-        } else {
-            let buffer = budget.try_take_buffer(wanted).or_else(|| budget.try_take_buffer(size));
-            budget.give(granted);
-            match buffer {
-                Some(buffer) => buffer,
-                None => return Appended::NeedsMemory(size),
-            }
-        };
-        let (now, opened_ms) = (Instant::now(), clock::now_ms());
-        let timestamp = record.timestamp.unwrap_or(opened_ms);
-        let outcome = Arc::new(BatchOutcome::new(self.index, now));
-        let mut builder = BatchBuilder::new(buffer);
-        let index = match builder.append(timestamp, record.key, record.value, &record.headers) {
-            Ok(index) => index,
-            Err(error) => {
-                budget.give_buffer(builder.into_buffer());
-                return Appended::Refused(error.with_partition(self.index));
-            }
-        };
-        let full = state.close_open();
-        state.open = Some(OpenBatch { builder, outcome: outcome.clone(), opened_ms });
-        state.outstanding.push_back(outcome.clone());
-        let delivery = Delivery { batch: outcome, index };
-        Appended::Opened(Box::new(Opened { delivery, partition: self.clone(), full }))
     }
 
     /// Puts a sealed batch into the place that was kept for it; gives it back if it was given up meanwhile.
@@ -553,36 +423,10 @@ impl PartitionQueue {
     }
 }
 
-impl OpenBatch {
-    /// The record's own timestamp, or now: by a coarse clock, but not before the batch was opened.
-    #[inline]
-    fn timestamp(&self, record: &ProducerRecord<'_>, now_ms: i64) -> i64 {
-        if record.timestamp.is_some() { now_ms } else { now_ms.max(self.opened_ms) }
-    }
-}
-
 impl Unsealed {
     pub(super) fn slot(&self) -> u64 {
         self.slot
     }
-}
-
-/// What a record takes at most, in whatever batch.
-pub(super) fn max_size(record: &ProducerRecord<'_>) -> usize {
-    let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
-    BatchBuilder::max_record_size(length(record.key), length(record.value), &record.headers)
-}
-
-/// Takes `bytes`: from what the caller was granted if that is enough, else from the budget.
-fn take(budget: &Budget, bytes: usize, granted: usize) -> bool {
-    if granted >= bytes {
-        budget.give(granted - bytes);
-        return true;
-    }
-    if granted > 0 {
-        budget.give(granted);
-    }
-    budget.try_take(bytes)
 }
 
 impl State {
