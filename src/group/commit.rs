@@ -153,3 +153,23 @@ fn nothing_to_commit(tracker: &OffsetTracker) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn m10_a_commit_that_runs_out_of_time_names_what_was_refused_before() {
+        let refused = || Error::protocol("left out").with_topic("t").with_partition(3);
+        let late = || Error::new(ErrorKind::Timeout, "no answer");
+        let error = explained(late(), Some(refused()));
+        assert_eq!((error.kind(), error.topic(), error.partition()), (ErrorKind::Timeout, Some("t"), Some(3)));
+        assert!(error.to_string().contains("left out"), "{error}");
+        assert_eq!(explained(late(), None).partition(), None);
+        // What names its own partition, or is no matter of time, stands for itself.
+        let own = explained(late().with_topic("u").with_partition(5), Some(refused()));
+        assert_eq!(own.partition(), Some(5));
+        let other = explained(Error::new(ErrorKind::Network, "gone"), Some(refused()));
+        assert_eq!((other.kind(), other.partition()), (ErrorKind::Network, None));
+    }
+}
