@@ -7,7 +7,7 @@ use super::header::{
 };
 use super::sealed::SealedBatch;
 use super::too_large;
-use super::varint::{self, MAX_VARINT, MAX_VARLONG};
+use super::varint::{self, MAX_VARINT, MAX_VARLONG, Packed};
 use crate::{Error, ErrorKind, Header, Result};
 use byteorder::{BigEndian, ByteOrder};
 
@@ -32,18 +32,44 @@ pub struct BatchBuilder {
     count: u32,
     base_timestamp: i64,
     max_timestamp: i64,
+    /// The checksum of the buffer up to `summed`, header excluded.
+    records_crc: u32,
+    summed: usize,
+    /// How long the buffer must be for the next part of it to be summed.
+    sum_at: usize,
 }
 
 /// What stands before a record's key, or before its value if it has none, at most: length, attributes, timestamp, offset,
 /// and the lengths of key and value.
-const HEAD: usize = 32;
+const HEAD: usize = 1 + MAX_VARLONG + 4 * MAX_VARINT;
+/// How far a short record's head is written beyond its end, before what follows takes that place.
+const HEAD_ROOM: usize = 16;
+/// How many bytes are summed at a time: few enough to be still in the cache that is nearest.
+const SUM_BYTES: usize = 16 * 1024;
+/// The number of headers of a record that has none.
+const NO_HEADERS: [u8; 1] = [0];
 
 impl BatchBuilder {
     /// An empty batch in this memory; what the buffer held is dropped.
     pub fn new(mut buffer: Vec<u8>) -> Self {
         buffer.clear();
         buffer.resize(HEADER, 0);
-        Self { buffer, count: 0, base_timestamp: 0, max_timestamp: 0 }
+        Self {
+            buffer,
+            count: 0,
+            base_timestamp: 0,
+            max_timestamp: 0,
+            records_crc: 0,
+            summed: HEADER,
+            sum_at: usize::MAX,
+        }
+    }
+
+    /// For a batch that is to stay uncompressed: sums the records up as they come, since reading a long batch again at
+    /// its end means to fetch it from a far cache.
+    pub(crate) fn summing(mut self) -> Self {
+        self.sum_at = HEADER + SUM_BYTES;
+        self
     }
 
     /// Adds a record and returns its index in the batch.
@@ -62,6 +88,9 @@ impl BatchBuilder {
         value: Option<&[u8]>,
         headers: &[Header<'_>],
     ) -> Result<u32> {
+        if let Some(index) = self.append_in_place(usize::MAX, timestamp, key, value, headers) {
+            return Ok(index);
+        }
         let Some(delta) = self.timestamp_delta(timestamp) else {
             let message = format!("timestamps {} and {timestamp} can't be in one batch", self.base_timestamp);
             return Err(Error::new(ErrorKind::InvalidArgument, message));
@@ -88,14 +117,53 @@ impl BatchBuilder {
         headers: &[Header<'_>],
     ) -> Option<u32> {
         let delta = self.timestamp_delta(timestamp)?;
+        let room = limit.min(self.buffer.capacity()).min(i32::MAX as usize).saturating_sub(self.buffer.len());
+        if headers.is_empty()
+            && let Some(index) = self.append_short(room, timestamp, delta, key, value)
+        {
+            return Some(index);
+        }
         let body = body_size(delta, i64::from(self.count), key, value, headers);
         let size = body.saturating_add(varint::size_of(body as i64));
-        let room = limit.min(self.buffer.capacity()).min(i32::MAX as usize).saturating_sub(self.buffer.len());
         (size <= room).then(|| self.write(timestamp, delta, body, key, value, headers))
     }
 
-    /// Writes a record that is known to fit; `body` is what its length field says.
+    /// Adds a record of the common kind: no headers, no length over a megabyte, and the batch's end not yet near.
     #[inline(always)]
+    fn append_short(
+        &mut self,
+        room: usize,
+        timestamp: i64,
+        delta: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) -> Option<u32> {
+        // Attributes, which have no use yet.
+        let fixed = Packed::ZERO_BYTE.then(Packed::of(delta)?).then(Packed::of(i64::from(self.count))?);
+        let key_length = Packed::of(length(key))?;
+        let value_length = Packed::of(length(value))?;
+        // None of the sums can overflow: both lengths are known to be small.
+        let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+        let body = fixed.len() + key_length.len() + value_length.len() + bytes + NO_HEADERS.len();
+        let body_length = Packed::of(body as i64)?;
+        if body_length.len() + body + HEAD_ROOM > room {
+            return None;
+        }
+        // At most 3 + 7 + 3 + 3 bytes: just what is packed at most.
+        let mut head = body_length.then(fixed).then(key_length);
+        if let Some(key) = key {
+            self.put_packed(head);
+            self.buffer.extend_from_slice(key);
+            head = Packed::EMPTY;
+        }
+        self.put_packed(head.then(value_length));
+        self.buffer.extend_from_slice(value.unwrap_or_default());
+        self.buffer.extend_from_slice(&NO_HEADERS);
+        Some(self.count_in(timestamp))
+    }
+
+    /// Writes a record of any kind that is known to fit; `body` is what its length field says.
+    #[inline(never)]
     fn write(
         &mut self,
         timestamp: i64,
@@ -112,12 +180,12 @@ impl BatchBuilder {
         let at = varint::put(&mut head, at, i64::from(self.count));
         let mut at = varint::put(&mut head, at, length(key));
         if let Some(key) = key {
-            self.put_head(&head, at);
+            self.buffer.extend_from_slice(head.get(..at).unwrap_or_default());
             self.buffer.extend_from_slice(key);
             at = 0;
         }
         let at = varint::put(&mut head, at, length(value));
-        self.put_head(&head, at);
+        self.buffer.extend_from_slice(head.get(..at).unwrap_or_default());
         self.buffer.extend_from_slice(value.unwrap_or_default());
         self.put_varint(headers.len() as i64);
         for header in headers {
@@ -127,6 +195,12 @@ impl BatchBuilder {
             self.buffer.extend_from_slice(header.value.unwrap_or_default());
         }
 
+        self.count_in(timestamp)
+    }
+
+    /// Counts a record that has been written; returns its index.
+    #[inline(always)]
+    fn count_in(&mut self, timestamp: i64) -> u32 {
         let index = self.count;
         if index == 0 {
             self.base_timestamp = timestamp;
@@ -135,7 +209,18 @@ impl BatchBuilder {
             self.max_timestamp = timestamp;
         }
         self.count += 1;
+        if self.buffer.len() >= self.sum_at {
+            self.sum_up();
+            self.sum_at = self.summed + SUM_BYTES;
+        }
         index
+    }
+
+    #[inline(never)]
+    fn sum_up(&mut self) {
+        let more = self.buffer.get(self.summed..).unwrap_or_default();
+        self.records_crc = crc32c::crc32c_append(self.records_crc, more);
+        self.summed = self.buffer.len();
     }
 
     /// How many bytes exactly this record would add now.
@@ -231,11 +316,13 @@ impl BatchBuilder {
             if compressed.is_ok() && packed.len() < self.buffer.len() {
                 // The batch waits in memory of its own size; the roomy buffers are for batches that are being made.
                 compressor.spare = std::mem::replace(&mut self.buffer, packed.as_slice().to_vec());
+                (self.records_crc, self.summed) = (0, HEADER);
                 used = compression;
             }
             compressor.packed = packed;
             compressed?;
         }
+        self.sum_up();
         if let Some(header) = self.buffer.first_chunk_mut::<HEADER>() {
             header.fill(0);
         }
@@ -249,7 +336,7 @@ impl BatchBuilder {
         BigEndian::write_i64(&mut header[BASE_TIMESTAMP_AT..], self.base_timestamp);
         BigEndian::write_i64(&mut header[MAX_TIMESTAMP_AT..], self.max_timestamp);
         BigEndian::write_i32(&mut header[COUNT_AT..], self.count as i32);
-        Ok(SealedBatch::new(self.buffer, compression))
+        Ok(SealedBatch::new(self.buffer, compression, self.records_crc))
     }
 
     #[inline]
@@ -257,17 +344,12 @@ impl BatchBuilder {
         if self.count == 0 { Some(0) } else { timestamp.checked_sub(self.base_timestamp) }
     }
 
-    /// The first `n` bytes of `head`.
-    #[inline]
-    fn put_head(&mut self, head: &[u8; HEAD], n: usize) {
-        let end = self.buffer.len() + n;
-        if self.buffer.capacity() - self.buffer.len() >= HEAD {
-            // A copy of a fixed size is two moves; one of `n` bytes is a call.
-            self.buffer.extend_from_slice(head);
-            self.buffer.truncate(end);
-        } else {
-            self.buffer.extend_from_slice(head.get(..n).unwrap_or_default());
-        }
+    /// Where there is room for [`HEAD_ROOM`] more bytes: a copy of a fixed size is one move, one of `n` bytes is a call.
+    #[inline(always)]
+    fn put_packed(&mut self, head: Packed) {
+        let end = self.buffer.len() + head.len();
+        self.buffer.extend_from_slice(&head.bytes());
+        self.buffer.truncate(end);
     }
 
     #[inline]
@@ -347,6 +429,41 @@ mod tests {
         let expected: [&[u8]; 2] =
             [&[14, 0, 0, 0, 2, b'k', 1, 0], &[24, 0, 1, 2, 1, 4, b'v', b'a', 2, 2, b'h', 2, b'x']];
         assert_eq!(builder.into_buffer()[HEADER..], expected.concat());
+    }
+
+    #[test]
+    fn summing_early_changes_nothing() {
+        for compression in Compression::ALL.into_iter().filter(|codec| codec.is_supported()) {
+            for records in [1, 163, 164, 165, 1000] {
+                let filled = |mut builder: BatchBuilder| {
+                    for i in 0..records {
+                        builder.append(i, Some(b"key"), Some(&[i as u8; 90]), &[]).unwrap();
+                    }
+                    builder.seal(compression, &mut Compressor::default()).unwrap()
+                };
+                let late = filled(BatchBuilder::new(Vec::new()));
+                let early = filled(BatchBuilder::new(Vec::new()).summing());
+                assert_eq!(early.bytes(), late.bytes(), "{compression} {records}");
+            }
+        }
+    }
+
+    #[test]
+    fn short_records_are_the_same_wherever_there_is_room() {
+        // The common way writes a little beyond a record's end, the general one does not: they differ in nothing else.
+        for (key, length) in [(None, 0), (Some(&b"k"[..]), 40), (Some(b""), 8100), (None, 70_000)] {
+            let value = vec![7; length];
+            let fill = |capacity| {
+                let mut builder = BatchBuilder::new(Vec::with_capacity(capacity));
+                for timestamp in [5, 6, 70, 4] {
+                    builder.append(timestamp, key, Some(&value), &[]).unwrap();
+                }
+                builder.into_buffer()
+            };
+            let roomy = fill(1 << 20);
+            assert_eq!(fill(0), roomy, "{length}");
+            assert_eq!(fill(roomy.len()), roomy, "{length}");
+        }
     }
 
     #[test]

@@ -31,10 +31,9 @@ pub struct SealedBatch {
 const NO_ID: i64 = -1;
 
 impl SealedBatch {
-    /// Takes a batch of which only the parts that stamping writes are missing.
-    pub(super) fn new(buffer: Vec<u8>, compression: Compression) -> Self {
-        let records = buffer.get(HEADER..).unwrap_or_default();
-        let (records_crc, shift) = (crc32c::crc32c(records), Shift::over(records.len()));
+    /// Takes a batch of which only the parts that stamping writes are missing, and the checksum of its records.
+    pub(super) fn new(buffer: Vec<u8>, compression: Compression, records_crc: u32) -> Self {
+        let shift = Shift::over(buffer.len().saturating_sub(HEADER));
         let capacity = buffer.capacity();
         let mut sealed = Self { bytes: Bytes::from(buffer), compression, records_crc, shift, capacity };
         sealed.write_stamp(NO_ID, -1, -1, false);

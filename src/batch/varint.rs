@@ -34,6 +34,52 @@ pub(super) fn put(out: &mut [u8], mut at: usize, value: i64) -> usize {
     at + 1
 }
 
+/// Short varints one after the other in a register, the first one lowest. Bytes that are stored one by one and then
+/// moved together would wait in the processor until every store before them has reached the cache.
+#[derive(Clone, Copy)]
+pub(super) struct Packed {
+    bits: u128,
+    len: u32,
+}
+
+impl Packed {
+    pub(super) const EMPTY: Self = Self { bits: 0, len: 0 };
+    pub(super) const ZERO_BYTE: Self = Self { bits: 0, len: 1 };
+
+    /// `None` if it takes more than 3 bytes.
+    #[inline(always)]
+    pub(super) fn of(value: i64) -> Option<Self> {
+        let z = zigzag(value);
+        let (bits, len) = if z < 1 << 7 {
+            (z, 1)
+        } else if z < 1 << 14 {
+            (z & 0x7f | 0x80 | (z >> 7) << 8, 2)
+        } else if z < 1 << 21 {
+            (z & 0x7f | 0x8080 | (z >> 7 & 0x7f) << 8 | (z >> 14) << 16, 3)
+        } else {
+            return None;
+        };
+        Some(Self { bits: u128::from(bits), len })
+    }
+
+    /// Both; they must not take more than 16 bytes together.
+    #[inline(always)]
+    pub(super) fn then(self, next: Self) -> Self {
+        Self { bits: self.bits | next.bits << (8 * self.len), len: self.len + next.len }
+    }
+
+    #[inline(always)]
+    pub(super) fn len(self) -> usize {
+        self.len as usize
+    }
+
+    /// The bytes, with zeros behind them.
+    #[inline(always)]
+    pub(super) fn bytes(self) -> [u8; 16] {
+        self.bits.to_le_bytes()
+    }
+}
+
 /// A cursor over a record. It never leaves the bytes it was given.
 #[derive(Clone, Copy)]
 pub(super) struct Cursor<'a> {
@@ -136,6 +182,20 @@ mod tests {
             }
         }
         assert_eq!(size_of(0), 1);
+    }
+
+    #[test]
+    fn packed_varints_are_the_same_bytes() {
+        let widest = 1i64 << 20;
+        for value in [0, -1, 63, 64, -64, -65, 8191, 8192, -8193, widest - 1, -widest] {
+            let packed = Packed::ZERO_BYTE.then(Packed::of(value).unwrap()).then(Packed::of(-2).unwrap());
+            let mut expected = [0; 16];
+            let end = put(&mut expected, 1, value);
+            let end = put(&mut expected, end, -2);
+            assert_eq!((packed.bytes(), packed.len()), (expected, end), "{value}");
+        }
+        assert!(Packed::of(widest).is_none() && Packed::of(-widest - 1).is_none());
+        assert_eq!(Packed::EMPTY.then(Packed::ZERO_BYTE).len(), 1);
     }
 
     #[test]
