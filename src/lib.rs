@@ -134,8 +134,8 @@ pub use group::{
 pub use net::OidcClientCredentials;
 pub use net::{Dial, Proxy};
 pub use producer::{
-    Acks, Crc32Partitioner, Delivery, Fnv1aPartitioner, Murmur2Partitioner, Partitioner, Producer, ProducerBuilder,
-    RandomPartitioner, RecordMetadata, RoundRobinPartitioner, SendError, SyncProducer,
+    Acks, Crc32Partitioner, Deliveries, Delivery, Fnv1aPartitioner, Murmur2Partitioner, Partitioner, Producer,
+    ProducerBuilder, RandomPartitioner, RecordMetadata, RoundRobinPartitioner, SendError, SyncProducer,
 };
 pub use record::{ConsumerRecord, Header, ProducerRecord, TimestampType};
 pub use sasl::{CredentialProvider, Credentials, OAuthBearerToken, OAuthBearerTokenProvider, Sasl};

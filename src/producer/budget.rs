@@ -31,10 +31,11 @@ struct Waiter {
     changed: Condvar,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Grant {
     Waiting,
-    Granted,
+    /// A used buffer, with its whole capacity, or none: then one of the bytes asked for is to be made.
+    Granted(Option<Vec<u8>>),
     Closed,
 }
 
@@ -65,31 +66,19 @@ impl Budget {
         free
     }
 
-    /// Takes a used buffer of at least `bytes`, with its whole capacity, or `bytes` without a buffer.
+    /// Takes a buffer of at least `bytes`, a used one if there is one, if that is free and nobody waits.
     pub(super) fn try_take_buffer(&self, bytes: usize) -> Option<Vec<u8>> {
         let mut state = self.lock();
         if !state.waiters.is_empty() {
             return None;
         }
-        if let Some(at) = state.spare.iter().rposition(|buffer| buffer.capacity() >= bytes)
-            && state.used + state.spare[at].capacity() <= self.total
-        {
-            let buffer = state.spare.swap_remove(at);
-            state.spare_bytes -= buffer.capacity();
-            state.used += buffer.capacity();
-            return Some(buffer);
-        }
-        if state.used + bytes > self.total {
-            return None;
-        }
-        state.used += bytes;
-        state.trim(self.total);
+        let used_before = state.take_bytes(bytes, self.total)?;
         drop(state);
-        Some(Vec::with_capacity(bytes))
+        Some(used_before.unwrap_or_else(|| Vec::with_capacity(bytes)))
     }
 
-    /// Waits until `bytes` could be taken, at most until `deadline`. They are taken then.
-    pub(super) fn take(&self, bytes: usize, deadline: Instant) -> Result<(), Error> {
+    /// Waits until a buffer of at least `bytes` could be taken, at most until `deadline`. It is taken then.
+    pub(super) fn take_buffer(&self, bytes: usize, deadline: Instant) -> Result<Vec<u8>, Error> {
         let waiter = {
             let mut state = self.lock();
             if bytes > self.total {
@@ -99,17 +88,18 @@ impl Budget {
             if state.closed {
                 return Err(closed());
             }
-            if state.waiters.is_empty() && state.used + bytes <= self.total {
-                state.used += bytes;
-                state.trim(self.total);
-                return Ok(());
+            if state.waiters.is_empty()
+                && let Some(buffer) = state.take_bytes(bytes, self.total)
+            {
+                drop(state);
+                return Ok(buffer.unwrap_or_else(|| Vec::with_capacity(bytes)));
             }
             let waiter = Arc::new(Waiter { bytes, grant: Mutex::new(Grant::Waiting), changed: Condvar::new() });
             state.waiters.push_back(waiter.clone());
             waiter
         };
         let mut grant = waiter.grant.lock().unwrap_or_else(PoisonError::into_inner);
-        while *grant == Grant::Waiting {
+        while matches!(*grant, Grant::Waiting) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
@@ -120,11 +110,14 @@ impl Budget {
         self.end_wait(&waiter)
     }
 
-    fn end_wait(&self, waiter: &Arc<Waiter>) -> Result<(), Error> {
+    fn end_wait(&self, waiter: &Arc<Waiter>) -> Result<Vec<u8>, Error> {
         let mut state = self.lock();
         // It may have been granted at the last moment.
-        match *waiter.grant.lock().unwrap_or_else(PoisonError::into_inner) {
-            Grant::Granted => return Ok(()),
+        match &mut *waiter.grant.lock().unwrap_or_else(PoisonError::into_inner) {
+            Grant::Granted(buffer) => {
+                drop(state);
+                return Ok(buffer.take().unwrap_or_else(|| Vec::with_capacity(waiter.bytes)));
+            }
             Grant::Closed => return Err(closed()),
             Grant::Waiting => {}
         }
@@ -184,12 +177,30 @@ fn closed() -> Error {
 }
 
 impl State {
+    /// Counts a buffer of at least `bytes` as used, and hands it out if there is such a one. `None` if nothing is free.
+    fn take_bytes(&mut self, bytes: usize, total: usize) -> Option<Option<Vec<u8>>> {
+        let free = total.saturating_sub(self.used);
+        // What came back last is in a cache, perhaps.
+        let fits = |buffer: &Vec<u8>| (bytes..=free).contains(&buffer.capacity());
+        let spare = self.spare.iter().rposition(fits).map(|at| self.spare.swap_remove(at));
+        if spare.is_none() && bytes > free {
+            return None;
+        }
+        let taken = spare.as_ref().map_or(bytes, Vec::capacity);
+        self.spare_bytes -= spare.as_ref().map_or(0, Vec::capacity);
+        self.used += taken;
+        self.trim(total);
+        Some(spare)
+    }
+
     /// Serves those who wait, in their order.
     fn grant(&mut self, total: usize) {
-        while let Some(first) = self.waiters.front().filter(|first| self.used + first.bytes <= total) {
-            self.used += first.bytes;
-            first.set(Grant::Granted);
-            self.waiters.pop_front();
+        while let Some(first) = self.waiters.pop_front() {
+            let Some(buffer) = self.take_bytes(first.bytes, total) else {
+                self.waiters.push_front(first);
+                return;
+            };
+            first.set(Grant::Granted(buffer));
         }
     }
 
@@ -211,11 +222,11 @@ mod tests {
     fn p9_a_full_budget_ends_in_an_error_that_names_the_setting() {
         let budget = Budget::new(100);
         assert!(budget.try_take(100));
-        let error = budget.take(1, Instant::now() + Duration::from_millis(5)).unwrap_err();
+        let error = budget.take_buffer(1, Instant::now() + Duration::from_millis(5)).unwrap_err();
         assert_eq!((error.kind(), error.setting()), (ErrorKind::QueueFull, Some("buffer.memory")));
         budget.give(100);
         assert_eq!(budget.used(), 0);
-        assert_eq!(budget.take(101, Instant::now()).unwrap_err().kind(), ErrorKind::TooLarge);
+        assert_eq!(budget.take_buffer(101, Instant::now()).unwrap_err().kind(), ErrorKind::TooLarge);
     }
 
     #[test]
@@ -226,7 +237,7 @@ mod tests {
             let budget = budget.clone();
             let before = budget.lock().waiters.len();
             let clone = budget.clone();
-            let thread = std::thread::spawn(move || clone.take(bytes, Instant::now() + Duration::from_secs(60)));
+            let thread = std::thread::spawn(move || clone.take_buffer(bytes, Instant::now() + Duration::from_secs(60)));
             while budget.lock().waiters.len() == before {
                 std::thread::yield_now();
             }
@@ -258,11 +269,26 @@ mod tests {
     }
 
     #[test]
+    fn who_waits_gets_the_buffer_that_comes_back() {
+        let budget = Arc::new(Budget::new(1000));
+        let buffer = budget.try_take_buffer(1000).unwrap();
+        let address = buffer.as_ptr().addr();
+        let clone = budget.clone();
+        let waiter = std::thread::spawn(move || clone.take_buffer(10, Instant::now() + Duration::from_secs(60)));
+        while budget.lock().waiters.is_empty() {
+            std::thread::yield_now();
+        }
+        budget.give_buffer(buffer);
+        let again = waiter.join().unwrap().unwrap();
+        assert_eq!((again.as_ptr().addr(), again.capacity(), budget.used()), (address, 1000, 1000));
+    }
+
+    #[test]
     fn closing_ends_waits() {
         let budget = Arc::new(Budget::new(10));
         assert!(budget.try_take(10));
         let clone = budget.clone();
-        let waiter = std::thread::spawn(move || clone.take(1, Instant::now() + Duration::from_secs(60)));
+        let waiter = std::thread::spawn(move || clone.take_buffer(1, Instant::now() + Duration::from_secs(60)));
         while budget.lock().waiters.is_empty() {
             std::thread::yield_now();
         }

@@ -159,6 +159,29 @@ impl BatchOutcome {
         }
     }
 
+    /// What became of the record with this index, if that is known.
+    #[inline]
+    pub(super) fn poll(&self, index: u32) -> Option<Result<RecordMetadata, SendError>> {
+        match self.outcome.get()? {
+            Outcome::Split(parts) => part_of(parts, index).poll(),
+            outcome => Some(self.of(index, outcome)),
+        }
+    }
+
+    #[inline]
+    fn of(&self, index: u32, outcome: &Outcome) -> Result<RecordMetadata, SendError> {
+        match outcome {
+            Outcome::Written { base_offset, log_append_time } => Ok(RecordMetadata {
+                partition: self.partition,
+                offset: if *base_offset < 0 { -1 } else { base_offset.saturating_add(i64::from(index)) },
+                timestamp: *log_append_time,
+            }),
+            Outcome::Failed(error) => Err(error.clone()),
+            Outcome::Rejected { records, error } => Err(rejected(index, records, error)),
+            Outcome::Split(parts) => part_of(parts, index).wait(),
+        }
+    }
+
     /// Waits for the outcome, at most until `deadline`.
     pub(super) fn wait(&self, deadline: Option<Instant>) -> Option<&Outcome> {
         if let Some(outcome) = self.outcome.get() {
@@ -183,7 +206,8 @@ impl BatchOutcome {
     }
 }
 
-/// The outcome to come of one record that was handed to a producer. Dropping it changes nothing for the record.
+/// The outcome to come of one record that was handed to a producer. A program that keeps many of them keeps
+/// [`Deliveries`](super::Deliveries) for less. Dropping it changes nothing for the record.
 #[derive(Debug, Clone)]
 pub struct Delivery {
     pub(super) batch: Arc<BatchOutcome>,
@@ -213,33 +237,22 @@ impl Delivery {
 
     /// The record's fate if it is known; does not block.
     pub fn poll(&self) -> Option<Result<RecordMetadata, SendError>> {
-        match self.batch.outcome.get()? {
-            Outcome::Split(parts) => part_of(parts, self.index).poll(),
-            outcome => Some(self.of(outcome)),
-        }
+        self.batch.poll(self.index)
     }
 
     fn of(&self, outcome: &Outcome) -> Result<RecordMetadata, SendError> {
-        match outcome {
-            Outcome::Written { base_offset, log_append_time } => Ok(RecordMetadata {
-                partition: self.batch.partition,
-                offset: if *base_offset < 0 { -1 } else { base_offset.saturating_add(i64::from(self.index)) },
-                timestamp: *log_append_time,
-            }),
-            Outcome::Failed(error) => Err(error.clone()),
-            Outcome::Rejected { records, error } => {
-                let at_fault = i32::try_from(self.index).is_ok_and(|index| records.contains(&index));
-                let error = if at_fault {
-                    error.clone()
-                } else {
-                    Error::new(ErrorKind::Broker, format!("another record of the batch was refused: {error}"))
-                        .with_source(error.clone())
-                };
-                Err(SendError::NotPersisted(error))
-            }
-            Outcome::Split(parts) => part_of(parts, self.index).wait(),
-        }
+        self.batch.of(self.index, outcome)
     }
+}
+
+/// The error of a record whose batch was refused for the sake of some of its records.
+#[cold]
+fn rejected(index: u32, records: &[i32], error: &Error) -> SendError {
+    if i32::try_from(index).is_ok_and(|index| records.contains(&index)) {
+        return SendError::NotPersisted(error.clone());
+    }
+    let other = Error::new(ErrorKind::Broker, format!("another record of the batch was refused: {error}"));
+    SendError::NotPersisted(other.with_source(error.clone()))
 }
 
 /// The delivery of a record in the part of a split batch that it is in.

@@ -8,6 +8,7 @@
 mod budget;
 mod builder;
 mod clock;
+mod deliveries;
 mod delivery;
 mod partition;
 mod partitioner;
@@ -22,8 +23,10 @@ mod shared;
 mod sync_producer;
 #[cfg(test)]
 mod tests;
+mod topics;
 
 pub use builder::{Acks, ProducerBuilder};
+pub use deliveries::Deliveries;
 pub use delivery::{Delivery, RecordMetadata, SendError};
 pub use partitioner::{
     Crc32Partitioner, Fnv1aPartitioner, Murmur2Partitioner, Partitioner, RandomPartitioner, RoundRobinPartitioner,

@@ -36,6 +36,7 @@ pub(super) struct Limits {
     pub(super) linger: Duration,
     pub(super) max_in_flight: usize,
     pub(super) idempotent: bool,
+    pub(super) compressed: bool,
     pub(super) retry_backoff: Backoff,
 }
 

@@ -1,10 +1,12 @@
 //! The pipelined producer.
 
 use super::builder::ProducerBuilder;
-use super::delivery::{Delivery, SendError};
+use super::deliveries::Deliveries;
+use super::delivery::{BatchOutcome, Delivery, SendError};
 use super::partition::{Appended, Opened, PartitionQueue, max_size};
 use super::router;
-use super::shared::{Shared, TopicQueue};
+use super::shared::Shared;
+use super::topics::TopicQueue;
 use crate::batch::HEADER_BYTES;
 use crate::cluster::Client;
 use crate::net::Deadline;
@@ -62,6 +64,19 @@ impl Producer {
     /// the topic or partition does not exist, memory stays used up, or the producer is closed.
     pub fn send(&self, record: &ProducerRecord<'_>) -> Result<Delivery, SendError> {
         self.append(record, true).map_err(SendError::NotPersisted)
+    }
+
+    /// Like [`send`](Self::send), but adds the record's delivery to those the caller keeps: the cheapest way to send many
+    /// records and to know what became of each. Nothing is added if it fails.
+    pub fn send_to(&self, record: &ProducerRecord<'_>, deliveries: &mut Deliveries) -> Result<(), SendError> {
+        match self.append_in_place(record, |batch, index| deliveries.add(batch, index)) {
+            Ok(()) => Ok(()),
+            Err(chosen) => {
+                let delivery = self.append_and_schedule(record, chosen, true).map_err(SendError::NotPersisted)?;
+                deliveries.push(delivery);
+                Ok(())
+            }
+        }
     }
 
     /// Like [`send`](Self::send) but never blocks: without memory it fails with an error of kind
@@ -130,48 +145,73 @@ impl Producer {
         &self.shared
     }
 
+    #[inline]
     fn append(&self, record: &ProducerRecord<'_>, block: bool) -> Result<Delivery> {
-        let (delivery, scheduled) = self.append_unscheduled(record, block)?;
+        match self.append_in_place(record, |batch, index| Delivery { batch: batch.clone(), index }) {
+            Ok(delivery) => Ok(delivery),
+            Err(chosen) => self.append_and_schedule(record, chosen, block),
+        }
+    }
+
+    #[cold]
+    fn append_and_schedule(&self, record: &ProducerRecord<'_>, chosen: Option<u32>, block: bool) -> Result<Delivery> {
+        let (delivery, scheduled) = self.append_unscheduled(record, chosen, block)?;
         if let Some(partition) = scheduled {
             self.shared.schedule(&partition, true);
         }
         Ok(delivery)
     }
 
-    /// Appends; returns the partition if its sender must be told, which a synchronous caller may spare itself.
+    /// The way of nearly all records: into a batch that is open and has room. Else nothing is changed, and all the rest,
+    /// errors too, is [`append_unscheduled`](Self::append_unscheduled)'s; the error is the partition, if it was chosen,
+    /// since a partitioner is not asked twice.
     #[inline]
+    fn append_in_place<T>(
+        &self,
+        record: &ProducerRecord<'_>,
+        keep: impl FnOnce(&Arc<BatchOutcome>, u32) -> T,
+    ) -> Result<T, Option<u32>> {
+        let shared = &self.shared;
+        if shared.is_closing() || max_size(record) > shared.config.max_request_size {
+            return Err(None);
+        }
+        let append = |topic: &TopicQueue| {
+            let partitions = topic.partitions();
+            if partitions.is_empty() {
+                return Err(None);
+            }
+            let chosen = self.choose(record, partitions.len()).map_err(|_| None)?;
+            let partition = partitions.get(chosen.unwrap_or_else(|| topic.sticky())).ok_or(None)?;
+            partition.append_in_place(record, keep).ok_or(chosen.map(|index| index as u32))
+        };
+        shared.with_topic(record.topic, append).unwrap_or(Err(None))
+    }
+
+    /// Appends to the partition that has been chosen, if one was; returns it if its sender must be told, which a
+    /// synchronous caller may spare itself.
     pub(super) fn append_unscheduled(
         &self,
         record: &ProducerRecord<'_>,
+        chosen: Option<u32>,
         block: bool,
     ) -> Result<(Delivery, Option<Arc<PartitionQueue>>)> {
         self.shared.check_open()?;
         self.check_size(record)?;
-        match self.shared.with_topic(record.topic, |topic| self.try_append(topic, record, 0)) {
-            Some(Ok(Appended::Done(delivery))) => Ok((delivery, None)),
-            attempt => self.append_at_last(record, block, attempt),
-        }
-    }
-
-    /// Goes on after a first attempt to append that was not all.
-    #[cold]
-    fn append_at_last(
-        &self,
-        record: &ProducerRecord<'_>,
-        block: bool,
-        mut attempt: Option<Result<Appended>>,
-    ) -> Result<(Delivery, Option<Arc<PartitionQueue>>)> {
         let shared = &self.shared;
         let mut deadline = None;
         // The clock is read only by those who have to wait.
         let mut until = || *deadline.get_or_insert_with(|| Deadline::after(shared.config.max_block));
         let mut looked_again = false;
+        let mut granted = None;
         loop {
-            let mut granted = 0;
+            let attempt = shared.with_topic(record.topic, |topic| self.try_append(topic, record, chosen, &mut granted));
+            if let Some(buffer) = granted.take() {
+                shared.budget.give_buffer(buffer);
+            }
             match attempt {
                 Some(Ok(Appended::Done(delivery))) => return Ok((delivery, None)),
                 Some(Ok(Appended::Opened(opened))) => {
-                    let Opened { delivery, partition, full } = *opened;
+                    let Opened { delivery, partition, full } = opened;
                     if let Some(full) = full {
                         shared.seal_in_place(&partition, full);
                     }
@@ -179,8 +219,7 @@ impl Producer {
                     return Ok((delivery, Some(partition)));
                 }
                 Some(Ok(Appended::NeedsMemory(bytes))) => {
-                    self.wait_for_memory(record, bytes, block, until())?;
-                    granted = bytes;
+                    granted = Some(self.wait_for_memory(record, bytes, block, until())?);
                 }
                 Some(Ok(Appended::Refused(error))) => return Err(error.with_topic(record.topic)),
                 // Not known, or known to have no partitions yet.
@@ -192,14 +231,9 @@ impl Producer {
                 }
                 Some(Err(error)) => return Err(error),
             }
-            attempt = shared.with_topic(record.topic, |topic| self.try_append(topic, record, granted));
-            if let (None | Some(Err(_)), 1..) = (&attempt, granted) {
-                shared.budget.give(granted);
-            }
         }
     }
 
-    #[inline]
     fn check_size(&self, record: &ProducerRecord<'_>) -> Result<()> {
         let size = max_size(record) + HEADER_BYTES;
         let limit = self.shared.config.max_request_size;
@@ -211,15 +245,25 @@ impl Producer {
     }
 
     /// Appends to the record's partition. [`Appended::WouldOpen`] if the topic has no partitions yet.
-    #[inline]
-    fn try_append(&self, topic: &TopicQueue, record: &ProducerRecord<'_>, granted: usize) -> Result<Appended> {
+    fn try_append(
+        &self,
+        topic: &TopicQueue,
+        record: &ProducerRecord<'_>,
+        chosen: Option<u32>,
+        granted: &mut Option<Vec<u8>>,
+    ) -> Result<Appended> {
         let partitions = topic.partitions();
         if partitions.is_empty() {
             return Ok(Appended::WouldOpen);
         }
-        let append =
+        let mut append =
             |index: usize, may_open: bool| partitions[index].append(record, &self.shared.budget, granted, may_open);
-        if let Some(index) = self.choose(record, partitions.len())? {
+        let chosen = match chosen {
+            // Partitions never get fewer.
+            Some(index) => Some(index as usize),
+            None => self.choose(record, partitions.len())?,
+        };
+        if let Some(index) = chosen {
             return Ok(append(index, true));
         }
         match append(topic.sticky(), partitions.len() == 1) {
@@ -300,7 +344,7 @@ impl Producer {
         bytes: usize,
         block: bool,
         deadline: Deadline,
-    ) -> Result<()> {
+    ) -> Result<Vec<u8>> {
         // Memory in open batches comes back by itself soon, unless they are told to wait for long.
         if self.shared.config.linger >= Duration::from_millis(20) {
             for topic in self.shared.topics() {
@@ -312,7 +356,7 @@ impl Producer {
             }
         }
         let deadline = if block { deadline.instant() } else { Instant::now() };
-        self.shared.budget.take(bytes, deadline).map_err(|error| match self.shared.check_open() {
+        self.shared.budget.take_buffer(bytes, deadline).map_err(|error| match self.shared.check_open() {
             // What ended the producer says more than that it has ended.
             Err(fatal) if error.kind() == ErrorKind::Closed => fatal,
             _ => error.with_topic(record.topic),

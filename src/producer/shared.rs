@@ -6,15 +6,15 @@ use super::partition::{Dropped, Due, Limits, PartitionQueue, Unsealed};
 use super::partitioner::Partitioner;
 use super::producer_id::ProducerIds;
 use super::sender::{self, SenderHandle};
+use super::topics::{TopicQueue, Topics};
 use crate::batch::{Compression, Compressor, Decompressor, SealedBatch};
-use crate::cluster::{Client, Core, TopicUse};
+use crate::cluster::{Client, Core};
 use crate::net::Interrupt;
 use crate::{Error, ErrorKind, Result};
 use crossbeam_channel::{Receiver, Sender};
-use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -31,8 +31,7 @@ pub(super) struct Shared {
     pub(super) closing: AtomicBool,
     /// Bound 1: a token asks the router to look after leaders and deadlines, and a second one would say no more.
     router: Sender<()>,
-    /// Looked into for every record: the hash is a fast one, with a random seed.
-    topics: RwLock<HashMap<Arc<str>, Arc<TopicQueue>, RandomState>>,
+    topics: RwLock<Topics>,
     senders: Mutex<HashMap<i32, Arc<SenderHandle>>>,
     /// Compression contexts, as many as were ever used at once.
     compressors: Mutex<Vec<Compressor>>,
@@ -40,16 +39,6 @@ pub(super) struct Shared {
     fatal: Mutex<Option<Error>>,
     /// Nothing is sent any more: what is appended from now on is to be resolved by who appends it.
     ended: AtomicBool,
-}
-
-/// One topic's partitions as they are known; one with more takes its place when the topic has grown.
-pub(super) struct TopicQueue {
-    pub(super) name: Arc<str>,
-    partitions: Vec<Arc<PartitionQueue>>,
-    /// Where records go that could go anywhere.
-    sticky: AtomicUsize,
-    /// Keeps the topic's metadata fresh.
-    in_use: Arc<TopicUse>,
 }
 
 impl Shared {
@@ -95,7 +84,7 @@ impl Shared {
     }
 
     pub(super) fn topics(&self) -> Vec<Arc<TopicQueue>> {
-        self.topics.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.topics.read().unwrap_or_else(PoisonError::into_inner).all().to_vec()
     }
 
     /// Adds a topic that is in use from now on; its partitions come with the metadata.
@@ -104,39 +93,25 @@ impl Shared {
         if let Some(topic) = topics.get(name) {
             return topic.clone();
         }
-        let topic = Arc::new(TopicQueue {
-            name: Arc::from(name),
-            partitions: Vec::new(),
-            sticky: AtomicUsize::new(0),
-            in_use: Arc::new(self.core().use_topic(name, true)),
-        });
-        topics.insert(topic.name.clone(), topic.clone());
+        let topic = Arc::new(TopicQueue::new(name, Arc::new(self.core().use_topic(name, true))));
+        topics.insert(topic.clone());
         topic
     }
 
     /// Adds the partitions that a topic misses up to `count`; they never get fewer. Returns the topic as it is now.
     pub(super) fn grow(&self, topic: &Arc<TopicQueue>, count: usize) -> Arc<TopicQueue> {
-        if topic.partitions.len() >= count {
+        if topic.partitions().len() >= count {
             return topic.clone();
         }
         let limits = self.limits();
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         // Another thread may have been faster.
         let current = topics.get(&topic.name).unwrap_or(topic);
-        if current.partitions.len() >= count {
+        if current.partitions().len() >= count {
             return current.clone();
         }
-        let mut partitions = current.partitions.clone();
-        for index in partitions.len()..count {
-            partitions.push(Arc::new(PartitionQueue::new(topic.name.clone(), index as i32, limits.clone())));
-        }
-        let grown = Arc::new(TopicQueue {
-            name: topic.name.clone(),
-            partitions,
-            sticky: AtomicUsize::new(current.sticky.load(Ordering::Relaxed)),
-            in_use: current.in_use.clone(),
-        });
-        topics.insert(grown.name.clone(), grown.clone());
+        let grown = Arc::new(current.grown(count, &limits));
+        topics.insert(grown.clone());
         grown
     }
 
@@ -146,6 +121,7 @@ impl Shared {
             linger: self.config.linger,
             max_in_flight: self.config.max_in_flight,
             idempotent: self.config.idempotence,
+            compressed: self.config.compression != Compression::None,
             retry_backoff: self.core().config().retry_backoff.clone(),
         }
     }
@@ -311,9 +287,15 @@ impl Shared {
         }
     }
 
+    /// Whether no more records are taken.
+    #[inline]
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
     /// Why no more records are taken, if so.
     pub(super) fn check_open(&self) -> Result<()> {
-        if !self.closing.load(Ordering::Acquire) {
+        if !self.is_closing() {
             return Ok(());
         }
         let fatal = self.fatal.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -332,28 +314,5 @@ impl Shared {
             }
             None => self.budget.give(counted),
         }
-    }
-}
-
-impl TopicQueue {
-    #[inline]
-    pub(super) fn partitions(&self) -> &[Arc<PartitionQueue>] {
-        &self.partitions
-    }
-
-    /// The partition that records without a key stick to.
-    #[inline]
-    pub(super) fn sticky(&self) -> usize {
-        self.sticky.load(Ordering::Relaxed)
-    }
-
-    /// Another one, with a leader if there is such a one.
-    pub(super) fn switch_sticky(&self) -> usize {
-        let partitions = &self.partitions;
-        let start = fastrand::usize(..partitions.len());
-        let order = (0..partitions.len()).map(|i| (start + i) % partitions.len());
-        let next = order.into_iter().find(|i| partitions[*i].leader().is_some()).unwrap_or(start);
-        self.sticky.store(next, Ordering::Relaxed);
-        next
     }
 }

@@ -41,7 +41,8 @@ impl SyncProducer {
     /// [`max_block`](ProducerBuilder::max_block) and [`delivery_timeout`](ProducerBuilder::delivery_timeout) together.
     pub fn send(&self, record: &ProducerRecord<'_>) -> Result<RecordMetadata, SendError> {
         let shared = self.producer.shared();
-        let (delivery, opened) = self.producer.append_unscheduled(record, true).map_err(SendError::NotPersisted)?;
+        let (delivery, opened) =
+            self.producer.append_unscheduled(record, None, true).map_err(SendError::NotPersisted)?;
         let Some(partition) = opened else { return delivery.wait() };
         let due = partition.due(Instant::now());
         let lone = due == Due::Now;

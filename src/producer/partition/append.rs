@@ -6,7 +6,7 @@ use super::super::delivery::{BatchOutcome, Delivery};
 use super::{OpenBatch, PartitionQueue, State, Unsealed};
 use crate::batch::{BatchBuilder, HEADER_BYTES};
 use crate::{Error, ProducerRecord};
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// A new batch's first buffer; it doubles up to the batch size, so that a slow partition takes little.
@@ -16,8 +16,8 @@ const FIRST_BUFFER_BYTES: usize = 16 * 1024;
 #[derive(Debug)]
 pub(in crate::producer) enum Appended {
     Done(Delivery),
-    /// This record opened its batch: the partition's sender must be told. Boxed, as it is one of thousands.
-    Opened(Box<Opened>),
+    /// This record opened its batch: the partition's sender must be told.
+    Opened(Opened),
     /// The record can't be written at all.
     Refused(Error),
     /// The record needs this many bytes more than the budget has.
@@ -36,42 +36,37 @@ pub(in crate::producer) struct Opened {
 }
 
 impl PartitionQueue {
-    /// Writes the record into the open batch, or into a new one. `granted` are bytes of the budget the caller already
-    /// has; what is not needed of them is given back.
+    /// Writes the record into the open batch if it has room: the way of nearly all records. Then `keep` makes what the
+    /// caller has of it from the batch's outcome and the record's index. `None` if there is more to be done, which
+    /// [`append`](Self::append) does.
     #[inline]
+    pub(in crate::producer) fn append_in_place<T>(
+        &self,
+        record: &ProducerRecord<'_>,
+        keep: impl FnOnce(&Arc<BatchOutcome>, u32) -> T,
+    ) -> Option<T> {
+        let now_ms = record.timestamp.unwrap_or_else(clock::coarse_ms);
+        let mut state = self.lock();
+        let open = state.open.as_mut()?;
+        let timestamp = open.timestamp(record, now_ms);
+        let limit = self.limits.batch_size;
+        let index = open.builder.append_in_place(limit, timestamp, record.key, record.value, &record.headers)?;
+        Some(keep(&open.outcome, index))
+    }
+
+    /// Writes the record into the open batch, or into a new one if it `may_open` one. `granted` is memory of the budget
+    /// the caller already has; it stays theirs if nothing is opened for want
+    /// of `may_open`, and else what is not needed of it is given back.
+    #[cold]
     pub(in crate::producer) fn append(
         self: &Arc<Self>,
         record: &ProducerRecord<'_>,
         budget: &Budget,
-        granted: usize,
+        granted: &mut Option<Vec<u8>>,
         may_open: bool,
     ) -> Appended {
         let now_ms = record.timestamp.unwrap_or_else(clock::coarse_ms);
         let mut state = self.lock();
-        if granted == 0
-            && let Some(open) = &mut state.open
-        {
-            let timestamp = open.timestamp(record, now_ms);
-            let limit = self.limits.batch_size;
-            let index = open.builder.append_in_place(limit, timestamp, record.key, record.value, &record.headers);
-            if let Some(index) = index {
-                return Appended::Done(Delivery { batch: open.outcome.clone(), index });
-            }
-        }
-        self.append_or_open(state, record, now_ms, budget, granted, may_open)
-    }
-
-    /// For a record that needs memory or a new batch.
-    #[cold]
-    fn append_or_open(
-        self: &Arc<Self>,
-        mut state: MutexGuard<'_, State>,
-        record: &ProducerRecord<'_>,
-        now_ms: i64,
-        budget: &Budget,
-        granted: usize,
-        may_open: bool,
-    ) -> Appended {
         if let Some(open) = &mut state.open {
             let timestamp = open.timestamp(record, now_ms);
             let needed =
@@ -80,14 +75,12 @@ impl PartitionQueue {
                 if needed > open.builder.capacity() {
                     let more = (open.builder.capacity() * 2).clamp(needed, self.limits.batch_size.max(needed))
                         - open.builder.capacity();
-                    if !take(budget, more, granted) {
-                        return Appended::NeedsMemory(more);
-                    }
+                    let Some(taken) = take(budget, more, granted) else { return Appended::NeedsMemory(more) };
                     let before = open.builder.capacity();
                     open.builder.grow(more);
-                    budget.adjust(before + more, open.builder.capacity());
-                } else if granted > 0 {
-                    budget.give(granted);
+                    budget.adjust(before + taken, open.builder.capacity());
+                } else {
+                    give_back(budget, granted);
                 }
                 return match open.builder.append(timestamp, record.key, record.value, &record.headers) {
                     Ok(index) => Appended::Done(Delivery { batch: open.outcome.clone(), index }),
@@ -107,26 +100,21 @@ impl PartitionQueue {
         state: &mut State,
         record: &ProducerRecord<'_>,
         budget: &Budget,
-        granted: usize,
+        granted: &mut Option<Vec<u8>>,
     ) -> Appended {
         let size = HEADER_BYTES + max_size(record);
         let wanted = size.max(FIRST_BUFFER_BYTES.min(self.limits.batch_size));
-        let buffer = if granted >= size {
-            let buffer = Vec::with_capacity(size);
-            budget.adjust(granted, buffer.capacity());
-            buffer
-        } else {
-            let buffer = budget.try_take_buffer(wanted).or_else(|| budget.try_take_buffer(size));
-            budget.give(granted);
-            match buffer {
-                Some(buffer) => buffer,
-                None => return Appended::NeedsMemory(size),
-            }
-        };
+        let buffer = granted.take_if(|buffer| buffer.capacity() >= size);
+        let buffer = buffer.or_else(|| budget.try_take_buffer(wanted)).or_else(|| budget.try_take_buffer(size));
+        give_back(budget, granted);
+        let Some(buffer) = buffer else { return Appended::NeedsMemory(size) };
         let (now, opened_ms) = (Instant::now(), clock::now_ms());
         let timestamp = record.timestamp.unwrap_or(opened_ms);
         let outcome = Arc::new(BatchOutcome::new(self.index, now));
         let mut builder = BatchBuilder::new(buffer);
+        if !self.limits.compressed {
+            builder = builder.summing();
+        }
         let index = match builder.append(timestamp, record.key, record.value, &record.headers) {
             Ok(index) => index,
             Err(error) => {
@@ -138,7 +126,7 @@ impl PartitionQueue {
         state.open = Some(OpenBatch { builder, outcome: outcome.clone(), opened_ms });
         state.outstanding.push_back(outcome.clone());
         let delivery = Delivery { batch: outcome, index };
-        Appended::Opened(Box::new(Opened { delivery, partition: self.clone(), full }))
+        Appended::Opened(Opened { delivery, partition: self.clone(), full })
     }
 }
 
@@ -156,14 +144,17 @@ pub(in crate::producer) fn max_size(record: &ProducerRecord<'_>) -> usize {
     BatchBuilder::max_record_size(length(record.key), length(record.value), &record.headers)
 }
 
-/// Takes `bytes`: from what the caller was granted if that is enough, else from the budget.
-fn take(budget: &Budget, bytes: usize, granted: usize) -> bool {
-    if granted >= bytes {
-        budget.give(granted - bytes);
-        return true;
+/// Takes at least `bytes`: what the caller was granted if that is enough, else from the budget. Returns how many.
+fn take(budget: &Budget, bytes: usize, granted: &mut Option<Vec<u8>>) -> Option<usize> {
+    if let Some(buffer) = granted.take_if(|buffer| buffer.capacity() >= bytes) {
+        return Some(buffer.capacity());
     }
-    if granted > 0 {
-        budget.give(granted);
+    give_back(budget, granted);
+    budget.try_take(bytes).then_some(bytes)
+}
+
+fn give_back(budget: &Budget, granted: &mut Option<Vec<u8>>) {
+    if let Some(buffer) = granted.take() {
+        budget.give_buffer(buffer);
     }
-    budget.try_take(bytes)
 }

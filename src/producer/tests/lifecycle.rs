@@ -2,8 +2,8 @@
 
 use super::cluster::{Act, Cluster};
 use crate::{
-    Delivery, Error, ErrorCode, ErrorKind, Partitioner, Producer, ProducerBuilder, ProducerRecord, SendError,
-    SyncProducer,
+    Deliveries, Delivery, Error, ErrorCode, ErrorKind, Partitioner, Producer, ProducerBuilder, ProducerRecord,
+    RoundRobinPartitioner, SendError, SyncProducer,
 };
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -284,6 +284,43 @@ fn p17_a_partitioner_that_fails_costs_only_that_send() {
         }
     }
     assert_eq!(cluster.log("t", 0), ["good", "good"]);
+
+    // The same with a batch open that they could go into.
+    let producer = builder(&cluster).linger(Duration::from_secs(60)).partitioner(Moody).build().unwrap();
+    let sent = ["good", "panic", "beyond", "good"].map(|value| producer.send(&ProducerRecord::new("t").value(value)));
+    assert_eq!(sent.map(|sent| sent.is_ok()), [true, false, false, true]);
+    let beyond = producer.send(&record("good").partition(2)).unwrap_err();
+    assert_eq!((beyond.error().kind(), beyond.error().partition()), (ErrorKind::InvalidArgument, Some(2)));
+    producer.close(Duration::from_secs(5)).unwrap();
+    assert_eq!(cluster.log("t", 0), ["good"; 4]);
+}
+
+#[test]
+fn records_of_topics_in_turn_go_to_their_own() {
+    let cluster = Cluster::new(1, 1, |_, _| Act::Write);
+    let producer = builder(&cluster).linger(Duration::from_secs(60)).build().unwrap();
+    for (topic, value) in [("a", "0"), ("b", "1"), ("b", "2"), ("a", "3"), ("c", "4"), ("a", "5"), ("b", "6")] {
+        producer.send(&ProducerRecord::new(topic).value(value)).unwrap();
+    }
+    producer.close(Duration::from_secs(5)).unwrap();
+    assert_eq!(cluster.log("a", 0), ["0", "3", "5"]);
+    assert_eq!(cluster.log("b", 0), ["1", "2", "6"]);
+    assert_eq!(cluster.log("c", 0), ["4"]);
+}
+
+#[test]
+fn a_partitioner_is_asked_once_for_a_record_that_opens_a_batch() {
+    let cluster = Cluster::new(1, 3, |_, _| Act::Write);
+    let producer = builder(&cluster).linger(Duration::from_secs(60)).partitioner(RoundRobinPartitioner::default());
+    let producer = producer.build().unwrap();
+    let mut deliveries = Deliveries::new();
+    for value in ["0", "1", "2", "3", "4", "5"] {
+        producer.send_to(&ProducerRecord::new("t").value(value), &mut deliveries).unwrap();
+    }
+    producer.flush(Duration::from_secs(5)).unwrap();
+    let partitions: Vec<_> = std::iter::from_fn(|| deliveries.poll()).map(|sent| sent.unwrap().partition()).collect();
+    let first = partitions[0];
+    assert_eq!(partitions, (first..first + 6).map(|partition| partition % 3).collect::<Vec<_>>());
 }
 
 #[test]

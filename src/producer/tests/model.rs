@@ -119,6 +119,7 @@ impl Run {
             linger: Duration::from_millis(5),
             max_in_flight: 5,
             idempotent,
+            compressed: false,
             retry_backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(1)),
         };
         let queue = Arc::new(PartitionQueue::new(Arc::from("t"), 0, limits));
@@ -163,7 +164,12 @@ impl Run {
         let value = self.next;
         self.next += 1;
         let record = ProducerRecord { value: Some(&value.to_be_bytes()), ..ProducerRecord::new("t").timestamp(1) };
-        match self.queue.append(&record, &self.budget, 0, true) {
+        if let Some(delivery) =
+            self.queue.append_in_place(&record, |batch, index| Delivery { batch: batch.clone(), index })
+        {
+            return self.sent.push((value, delivery));
+        }
+        match self.queue.append(&record, &self.budget, &mut None, true) {
             Appended::Done(delivery) => self.sent.push((value, delivery)),
             Appended::Opened(opened) => {
                 self.sent.push((value, opened.delivery));
