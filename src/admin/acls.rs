@@ -228,7 +228,7 @@ impl From<AclBinding> for AclFilter {
 impl Entity for AclFilter {}
 
 impl Admin {
-    /// Adds rules; one that is there already is no error. RPC CreateAcls to any broker, brokers from 1.0 on; prefixes
+    /// Adds rules; one that is there already is no error. RPC CreateAcls to any broker, brokers from 2.0 on; prefixes
     /// need 2.0.
     ///
     /// ```no_run
@@ -260,7 +260,7 @@ impl Admin {
         })
     }
 
-    /// The rules that a filter lets through, in order. RPC DescribeAcls to any broker, brokers from 1.0 on.
+    /// The rules that a filter lets through, in order. RPC DescribeAcls to any broker, brokers from 2.0 on.
     pub fn describe_acls(&self, filter: &AclFilter) -> Result<Vec<AclBinding>> {
         self.call().ask(&Route::Any, |asking| {
             let response = asking.call(&DescribeAclsRequest {
@@ -291,7 +291,7 @@ impl Admin {
     }
 
     /// Deletes the rules that filters let through, and says which they were. RPC DeleteAcls to any broker, brokers from
-    /// 1.0 on. Rules that an earlier try of this very call deleted are not among them.
+    /// 2.0 on. Rules that an earlier try of this very call deleted are not among them.
     pub fn delete_acls(&self, filters: &[AclFilter]) -> Result<Results<Results<(), AclBinding>, AclFilter>> {
         let on_the_wire = |filter: &AclFilter| DeleteAclsFilter {
             resource_type_filter: filter.resource_type.code(),

@@ -155,8 +155,10 @@ impl Admin {
             let asked = ids.iter().map(|id| MetadataRequestTopic { topic_id: id.0, name: None }).collect();
             let response = metadata(asking, Some(asked), authorized)?;
             let answers = response.topics.into_iter().map(|topic| {
-                let described = outcome(topic.error_code, None, "the topic can't be described");
-                (Uuid(topic.topic_id), described.map(|()| TopicDescription::of_metadata(topic)))
+                let id = Uuid(topic.topic_id);
+                let doing = format!("the topic with the id {id} can't be described");
+                let described = outcome(topic.error_code, None, &doing);
+                (id, described.map(|()| TopicDescription::of_metadata(topic)))
             });
             Ok(answers.collect())
         })

@@ -1,11 +1,11 @@
 //! Features: what the brokers could do, and what the cluster has been told to do.
 
 use super::cluster::api_versions;
-use super::routing::Route;
+use super::routing::{Asking, Route};
 use super::{Admin, Results, outcome};
+use crate::Result;
 use crate::protocol::messages::api_versions::ApiVersionsRequest;
 use crate::protocol::messages::update_features::{FeatureUpdateKey, UpdateFeaturesRequest, UpdateFeaturesResponse};
-use crate::{Error, ErrorKind, Result};
 use std::collections::{BTreeMap, HashMap};
 
 /// From this version on the answer to ApiVersions has features.
@@ -54,11 +54,11 @@ impl FeatureUpdate {
         Self { feature: feature.into(), max_version_level, upgrade_type: UpgradeType::Upgrade }
     }
 
-    fn on_the_wire(&self, version: i16) -> Result<FeatureUpdateKey> {
-        let unsafely = self.upgrade_type == UpgradeType::UnsafeDowngrade;
-        if version < UPGRADE_TYPES && unsafely {
-            let message = format!("the broker is too old for an unsafe downgrade of {}", self.feature);
-            return Err(Error::new(ErrorKind::Unsupported, message));
+    fn on_the_wire(&self, asking: &Asking<'_>) -> Result<FeatureUpdateKey> {
+        let version = asking.version::<UpdateFeaturesRequest>()?;
+        if self.upgrade_type == UpgradeType::UnsafeDowngrade {
+            let without = format!("{} can't be downgraded unsafely", self.feature);
+            super::topics::needs::<UpdateFeaturesRequest>(asking, UPGRADE_TYPES, &without)?;
         }
         let upgrade_type = match self.upgrade_type {
             UpgradeType::Upgrade => 1,
@@ -109,9 +109,8 @@ impl Admin {
                 let without = "feature updates can't be checked only";
                 super::topics::needs::<UpdateFeaturesRequest>(asking, UPGRADE_TYPES, without)?;
             }
-            let version = asking.version::<UpdateFeaturesRequest>()?;
             let chosen = features.iter().filter_map(|feature| wanted.get(feature.as_str()));
-            let feature_updates = chosen.map(|update| update.on_the_wire(version)).collect::<Result<_>>()?;
+            let feature_updates = chosen.map(|update| update.on_the_wire(asking)).collect::<Result<_>>()?;
             let timeout_ms = asking.timeout_ms();
             let response = asking.call(&UpdateFeaturesRequest { timeout_ms, feature_updates, validate_only })?;
             outcome(response.error_code, response.error_message.as_deref(), "no features were changed")?;

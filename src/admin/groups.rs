@@ -7,7 +7,7 @@ use crate::cluster::CoordinatorType;
 use crate::protocol::messages::delete_groups::DeleteGroupsRequest;
 use crate::protocol::messages::leave_group::{LeaveGroupRequest, MemberIdentity};
 use crate::protocol::messages::list_groups::ListGroupsRequest;
-use crate::{Error, ErrorCode, ErrorKind, Result};
+use crate::{Error, ErrorCode, Result};
 
 /// From this version on groups can be listed by their states.
 const STATES: i16 = 4;
@@ -211,54 +211,22 @@ impl Admin {
         members: &[MemberToRemove],
         reason: &str,
     ) -> Result<Results<(), MemberToRemove>> {
-        self.call().run(members.to_vec(), &Route::GroupCoordinator(group), |asking, members| {
-            let version = asking.version::<LeaveGroupRequest>()?;
-            if version < MANY_LEAVE {
-                return members
-                    .iter()
-                    .map(|member| Ok((member.clone(), leave_alone(asking, group, member)?)))
-                    .collect();
-            }
-            let reason = Some(reason).filter(|reason| !reason.is_empty() && version >= REASONS).map(str::to_owned);
-            let identity = |member: &MemberToRemove| match member {
-                MemberToRemove::GroupInstanceId(id) => MemberIdentity {
-                    member_id: String::new(),
-                    group_instance_id: Some(id.clone()),
-                    reason: reason.clone(),
-                },
-                MemberToRemove::MemberId(id) => {
-                    MemberIdentity { member_id: id.clone(), group_instance_id: None, reason: reason.clone() }
-                }
-            };
-            let identities = members.iter().map(identity).collect();
-            let group_id = group.to_owned();
-            let response = asking.call(&LeaveGroupRequest { group_id, members: identities, ..Default::default() })?;
-            outcome(response.error_code, None, &format!("no members of group {group:?} were removed"))?;
-            let answers = response.members.into_iter().map(|member| {
-                let doing = format!("a member of group {group:?} was not removed");
-                let outcome = outcome(member.error_code, None, &doing);
-                let by_member_id = MemberToRemove::MemberId(member.member_id);
-                let entity = match member.group_instance_id {
-                    Some(id) if !members.contains(&by_member_id) => MemberToRemove::GroupInstanceId(id),
-                    _ => by_member_id,
-                };
-                (entity, outcome)
-            });
-            Ok(answers.collect())
-        })
+        remove_members_in(&self.call(), group, members, reason)
     }
 
     /// Removes all present members from a classic group: [`describe_groups`](Self::describe_groups), then
     /// [`remove_members`](Self::remove_members).
     pub fn remove_all_members(&self, group: &str, reason: &str) -> Result<Results<(), MemberToRemove>> {
         let missing = || Error::from_code(ErrorCode::GROUP_ID_NOT_FOUND, format!("there is no group {group:?}"));
-        let (_, description) = self.describe_groups(&[group])?.into_iter().next().ok_or_else(missing)?;
+        let call = self.call();
+        let described = self.describe_groups_in(&call, vec![group.to_owned()])?;
+        let (_, description) = described.into_iter().next().ok_or_else(missing)?;
         let member = |member: super::MemberDescription| match member.group_instance_id {
             Some(id) => MemberToRemove::GroupInstanceId(id),
             None => MemberToRemove::MemberId(member.member_id),
         };
         let members: Vec<MemberToRemove> = description?.members.into_iter().map(member).collect();
-        self.remove_members(group, &members, reason)
+        remove_members_in(&call, group, &members, reason)
     }
 }
 
@@ -267,11 +235,49 @@ pub(super) fn coordinator() -> Route<'static, String> {
     Route::Coordinator(CoordinatorType::Group, &|group: &String| group.as_str())
 }
 
+fn remove_members_in(
+    call: &Call<'_>,
+    group: &str,
+    members: &[MemberToRemove],
+    reason: &str,
+) -> Result<Results<(), MemberToRemove>> {
+    call.run(members.to_vec(), &Route::GroupCoordinator(group), |asking, members| {
+        let version = asking.version::<LeaveGroupRequest>()?;
+        if version < MANY_LEAVE {
+            return members.iter().map(|member| Ok((member.clone(), leave_alone(asking, group, member)?))).collect();
+        }
+        let reason = Some(reason).filter(|reason| !reason.is_empty() && version >= REASONS).map(str::to_owned);
+        let identity = |member: &MemberToRemove| match member {
+            MemberToRemove::GroupInstanceId(id) => {
+                MemberIdentity { member_id: String::new(), group_instance_id: Some(id.clone()), reason: reason.clone() }
+            }
+            MemberToRemove::MemberId(id) => {
+                MemberIdentity { member_id: id.clone(), group_instance_id: None, reason: reason.clone() }
+            }
+        };
+        let identities = members.iter().map(identity).collect();
+        let group_id = group.to_owned();
+        let response = asking.call(&LeaveGroupRequest { group_id, members: identities, ..Default::default() })?;
+        outcome(response.error_code, None, &format!("no members of group {group:?} were removed"))?;
+        let answers = response.members.into_iter().map(|member| {
+            let doing = format!("a member of group {group:?} was not removed");
+            let outcome = outcome(member.error_code, None, &doing);
+            let by_member_id = MemberToRemove::MemberId(member.member_id);
+            let entity = match member.group_instance_id {
+                Some(id) if !members.contains(&by_member_id) => MemberToRemove::GroupInstanceId(id),
+                _ => by_member_id,
+            };
+            (entity, outcome)
+        });
+        Ok(answers.collect())
+    })
+}
+
 /// The only way old brokers know. The outer error ends the exchange.
 fn leave_alone(asking: &mut Asking<'_>, group: &str, member: &MemberToRemove) -> Result<Result<()>> {
     let MemberToRemove::MemberId(member_id) = member else {
-        let message = "the broker is too old to remove static members by their group instance ids";
-        return Ok(Err(Error::new(ErrorKind::Unsupported, message)));
+        let without = "static members can't be removed by their group instance ids";
+        return Ok(Err(super::topics::too_old::<LeaveGroupRequest>(asking, MANY_LEAVE, without)?));
     };
     let (group_id, member_id) = (group.to_owned(), member_id.clone());
     let response = asking.call(&LeaveGroupRequest { group_id, member_id, members: Vec::new() })?;

@@ -81,7 +81,7 @@ pub struct ReplicaLogDirs {
 
 impl Admin {
     /// Describes the log directories of brokers, by their node ids, with all replicas in them. RPC DescribeLogDirs to these
-    /// brokers, side by side, brokers from 1.0 on. A principal that may not describe the cluster sees no directories.
+    /// brokers, side by side, brokers from 2.0 on. A principal that may not describe the cluster sees no directories.
     pub fn describe_log_dirs(&self, brokers: &[i32]) -> Result<Results<Vec<LogDirDescription>, i32>> {
         self.describe_log_dirs_of(brokers, None)
     }
@@ -113,7 +113,7 @@ impl Admin {
     }
 
     /// In which directories replicas are, and to which they move. RPC DescribeLogDirs to their brokers, side by side,
-    /// brokers from 1.0 on.
+    /// brokers from 2.0 on.
     pub fn describe_replica_log_dirs(
         &self,
         replicas: &[TopicPartitionReplica],
@@ -143,7 +143,7 @@ impl Admin {
     }
 
     /// Moves replicas to other directories of their brokers, or says where ones that are to come will be. RPC
-    /// AlterReplicaLogDirs to the brokers, side by side, brokers from 1.1 on. Returns when it has begun.
+    /// AlterReplicaLogDirs to the brokers, side by side, brokers from 2.0 on. Returns when it has begun.
     pub fn alter_replica_log_dirs(
         &self,
         moves: &[(TopicPartitionReplica, String)],

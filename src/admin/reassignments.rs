@@ -3,6 +3,7 @@
 use super::routing::Route;
 use super::values::by_topic;
 use super::{Admin, Results, TopicPartition, outcome};
+use crate::Result;
 use crate::protocol::messages::alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
 };
@@ -10,7 +11,6 @@ use crate::protocol::messages::elect_leaders::{ElectLeadersRequest, TopicPartiti
 use crate::protocol::messages::list_partition_reassignments::{
     ListPartitionReassignmentsRequest, ListPartitionReassignmentsTopics,
 };
-use crate::{Error, ErrorKind, Result};
 use std::collections::HashMap;
 
 /// From this version on leaders can be elected that are not in sync.
@@ -118,10 +118,8 @@ impl Admin {
         partitions: Option<&[TopicPartition]>,
     ) -> Result<Results<(), TopicPartition>> {
         let elect = |asking: &mut super::routing::Asking<'_>, partitions: Option<&[TopicPartition]>| {
-            let version = asking.version::<ElectLeadersRequest>()?;
-            if version < UNCLEAN && election_type == ElectionType::Unclean {
-                let message = "the broker is too old for unclean elections: ElectLeaders 1 is needed";
-                return Err(Error::new(ErrorKind::Unsupported, message));
+            if election_type == ElectionType::Unclean {
+                super::topics::needs::<ElectLeadersRequest>(asking, UNCLEAN, "elections can't be unclean")?;
             }
             let topic = |(topic, partitions): (&str, Vec<i32>)| TopicPartitions { topic: topic.to_owned(), partitions };
             let response = asking.call(&ElectLeadersRequest {

@@ -10,7 +10,7 @@ use crate::protocol::messages::list_offsets::{
 use crate::protocol::messages::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
-use crate::{Error, ErrorKind, IsolationLevel, Result};
+use crate::{Error, IsolationLevel, Result};
 use std::collections::{BTreeMap, HashMap};
 
 /// What a client that is no replica gives as its id.
@@ -132,7 +132,7 @@ impl Admin {
         })
     }
 
-    /// Where leader epochs end. RPC OffsetForLeaderEpoch to the leaders, side by side, brokers from 2.0 on.
+    /// Where leader epochs end. RPC OffsetForLeaderEpoch to the leaders, side by side, brokers from 2.1 on.
     pub fn offsets_for_leader_epochs(
         &self,
         epochs: &[(TopicPartition, i32)],
@@ -221,8 +221,12 @@ fn list_offsets(
     for one in sought {
         let (timestamp, lowest) = one.spec.on_the_wire();
         if version < lowest {
-            let message = format!("{:?} needs ListOffsets {lowest}, and the broker has it up to {version}", one.spec);
-            answers.push((one.clone(), Err(Error::new(ErrorKind::Unsupported, message))));
+            let too_old = super::topics::too_old::<ListOffsetsRequest>(
+                asking,
+                lowest,
+                &format!("{:?} can't be found", one.spec),
+            )?;
+            answers.push((one.clone(), Err(too_old)));
             continue;
         }
         let TopicPartition { topic, partition: partition_index } = &one.partition;

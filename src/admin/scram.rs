@@ -163,7 +163,9 @@ impl Admin {
     /// The same for all users that have passwords, by name.
     pub fn describe_all_user_scram_credentials(&self) -> Result<Results<Vec<ScramCredentialInfo>>> {
         self.call().ask(&Route::Any, |asking| {
-            let response = asking.call(&DescribeUserScramCredentialsRequest { users: None })?;
+            // No user means all, and so does no list; but a broker that has to refuse a request without one trips over it, and
+            // answers nothing.
+            let response = asking.call(&DescribeUserScramCredentialsRequest { users: Some(Vec::new()) })?;
             outcome(response.error_code, response.error_message.as_deref(), "users were not described")?;
             let mut users: Vec<_> = response.results.into_iter().map(described).collect();
             users.sort_by(|(a, _), (b, _)| a.cmp(b));

@@ -78,7 +78,10 @@ impl NewTopic {
             _ => None,
         };
         if let Some(setting) = missing.filter(|_| version < BROKER_DEFAULTS && self.assignments.is_empty()) {
-            let message = "the broker is too old to choose the number of partitions or replicas: give both";
+            let message = format!(
+                "the broker can't choose the number of partitions or replicas, give both: CreateTopics {BROKER_DEFAULTS} is \
+                 needed, and the broker has it up to version {version}"
+            );
             let error = Error::new(ErrorKind::Unsupported, message).with_setting(setting);
             return Err(error.with_topic(self.name.as_str()));
         }
@@ -229,12 +232,15 @@ impl Admin {
             let timeout_ms = asking.timeout_ms();
             let response = asking.call(&DeleteTopicsRequest { topics, timeout_ms, ..Default::default() })?;
             let answers = response.responses.into_iter().map(|topic| {
-                let outcome = outcome(topic.error_code, topic.error_message.as_deref(), "the topic was not deleted");
+                let id = Uuid(topic.topic_id);
+                // Somebody who may not see the topic is not told its name.
+                let words = topic.error_message.as_deref().unwrap_or("it was not deleted");
+                let outcome = outcome(topic.error_code, None, &format!("the topic with the id {id}: {words}"));
                 let named = |error: Error| match &topic.name {
                     Some(name) => error.with_topic(name.as_str()),
                     None => error,
                 };
-                (Uuid(topic.topic_id), outcome.map_err(named))
+                (id, outcome.map_err(named))
             });
             Ok(answers.collect())
         })
@@ -304,11 +310,14 @@ pub(super) fn by_name<T>(results: Results<T, Topic>) -> Results<T> {
 /// Refuses what the broker's version of an API has no field for.
 pub(super) fn needs<R: crate::protocol::Request>(asking: &Asking<'_>, lowest: i16, without: &str) -> Result<i16> {
     let version = asking.version::<R>()?;
-    if version >= lowest {
-        return Ok(version);
-    }
-    let message = format!("{without}: the broker has {} up to version {version}, and {lowest} is needed", R::NAME);
-    Err(Error::new(ErrorKind::Unsupported, message))
+    if version < lowest { Err(too_old::<R>(asking, lowest, without)?) } else { Ok(version) }
+}
+
+/// The error for what takes a higher version of an API than the broker has; it says what can't be done.
+pub(super) fn too_old<R: crate::protocol::Request>(asking: &Asking<'_>, lowest: i16, without: &str) -> Result<Error> {
+    let (name, version) = (R::NAME, asking.version::<R>()?);
+    let message = format!("{without}: {name} {lowest} is needed, and the broker has it up to version {version}");
+    Ok(Error::new(ErrorKind::Unsupported, message))
 }
 
 #[cfg(test)]

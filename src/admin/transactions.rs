@@ -269,7 +269,7 @@ impl Admin {
     }
 
     /// Aborts transactions that hang: open in a partition though their coordinators know nothing of them, so that
-    /// readers of committed records wait for ever. RPC WriteTxnMarkers to the leaders, brokers from 1.0 on.
+    /// readers of committed records wait for ever. RPC WriteTxnMarkers to the leaders, brokers from 2.8 on.
     ///
     /// Only for what [`describe_producers`](Self::describe_producers) shows as open and
     /// [`describe_transactions`](Self::describe_transactions) does not know: aborting a live one breaks its atomicity.

@@ -7,9 +7,11 @@
 mod support;
 
 mod admin_frozen;
+mod admin_methods;
 mod admin_operations;
 mod admin_tools;
 mod administration;
+mod authorization;
 mod bad_input;
 mod broker_faults;
 mod captures;

@@ -12,6 +12,9 @@ use crate::protocol::messages::describe_topic_partitions::{
     DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, DescribeTopicPartitionsResponsePartition,
     DescribeTopicPartitionsResponseTopic, ResponseCursor,
 };
+use crate::protocol::messages::describe_user_scram_credentials::{
+    DescribeUserScramCredentialsRequest, DescribeUserScramCredentialsResponse,
+};
 use crate::protocol::messages::list_offsets::{
     ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
@@ -174,7 +177,12 @@ fn what_the_brokers_version_lacks_is_told_by_name() {
     let found = world.admin.list_offsets(&sought).unwrap();
     let error = found[0].1.as_ref().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.to_string().contains("MaxTimestamp needs ListOffsets 7, and the broker has it up to 5"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("MaxTimestamp can't be found: ListOffsets 7 is needed, and the broker has it up to version 5"),
+        "{error}"
+    );
     assert!(found[1].1.is_ok(), "the other one is answered");
 
     let change = vec![AlterConfig::Set("cleanup.policy".into(), "compact".into())];
@@ -182,6 +190,23 @@ fn what_the_brokers_version_lacks_is_told_by_name() {
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     let text = error.to_string();
     assert!(text.contains("IncrementalAlterConfigs") && text.contains("it is Kafka 2.2 or newer"), "{text}");
+}
+
+#[test]
+fn a_refusal_is_final_also_where_a_broker_trips_over_a_request_without_a_list() {
+    let world = world(1, &[(DescribeUserScramCredentialsRequest::KEY, 0, 0)], |_, asked| {
+        let request: DescribeUserScramCredentialsRequest = asked.decode();
+        if request.users.is_none() {
+            return Reply::Silence;
+        }
+        asked.reply::<DescribeUserScramCredentialsRequest>(&DescribeUserScramCredentialsResponse {
+            error_code: ErrorCode::CLUSTER_AUTHORIZATION_FAILED.0,
+            ..Default::default()
+        })
+    });
+    let error = world.admin.timeout(LONG / 2).describe_all_user_scram_credentials().unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Authorization, Some(ErrorCode::CLUSTER_AUTHORIZATION_FAILED)));
+    assert_eq!(world.brokers[0].count(DescribeUserScramCredentialsRequest::KEY), 1, "it is asked once");
 }
 
 /// The API that Kafka 2.2 brought.

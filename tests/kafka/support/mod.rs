@@ -3,6 +3,7 @@
 //! Everything started here ends with the test process, however that ends (see [`process`]).
 #![allow(dead_code, reason = "a toolbox: a verb stays although the last test that used it went")]
 
+pub(crate) mod admin_methods;
 pub(crate) mod examples;
 pub(crate) mod fetch;
 pub(crate) mod kafka;

@@ -13,6 +13,8 @@ use super::{target_kafka, unique};
 pub(crate) const ALICE: &str = "alice-pässword=,;\"'\\";
 /// SASLprep would make something else of it: a no-break space, a ligature, and a letter in two parts.
 pub(crate) const BOB: &str = "b\u{a0}o\u{fb01}e\u{301}";
+/// She may do nothing but what a test allows her.
+pub(crate) const CAROL: &str = "carol-secret";
 /// How often the listener REAUTH wants to be convinced again.
 pub(crate) const REAUTH: Duration = Duration::from_secs(2);
 /// A Java tool takes some seconds, and more on a loaded machine.
@@ -60,7 +62,10 @@ impl Secured {
             .listener("REAUTH", "SASL_PLAINTEXT", "localhost")
             .listener("ONLYPLAIN", "SASL_PLAINTEXT", "localhost")
             .set("listener.name.onlyplain.sasl.enabled.mechanisms", "PLAIN")
-            .set("delegation.token.secret.key", "of-the-tests");
+            .set("delegation.token.secret.key", "of-the-tests")
+            // All but carol may do everything, the brokers and those who have not said who they are included.
+            .set("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer")
+            .set("super.users", "User:ANONYMOUS;User:alice;User:bob;User:CN=alice");
         for (name, issued) in &certificates {
             let protocol = if *name == "SASLTLS" { "SASL_SSL" } else { "SSL" };
             // All but one say the name by which they are reached.
@@ -98,7 +103,7 @@ fn with_mechanisms(options: ClusterOptions, listener: &str) -> ClusterOptions {
     let prefix = format!("listener.name.{listener}");
     let package = "org.apache.kafka.common.security";
     let plain = format!(
-        "{package}.plain.PlainLoginModule required user_alice=\"{}\" user_bob=\"{}\";",
+        "{package}.plain.PlainLoginModule required user_alice=\"{}\" user_bob=\"{}\" user_carol=\"{CAROL}\";",
         escaped(ALICE),
         escaped(BOB)
     );
