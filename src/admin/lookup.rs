@@ -14,54 +14,52 @@ pub(super) fn route<K: Entity>(
     deadline: Deadline,
     route: &Route<'_, K>,
     entities: &[K],
-) -> Result<Routed<K>> {
-    let mut routed = Routed { nodes: BTreeMap::new(), failed: Vec::new() };
-    let everything = |node| Routed { nodes: BTreeMap::from([(node, entities.to_vec())]), failed: Vec::new() };
+) -> Result<Routed> {
+    let count = entities.len();
     match route {
-        Route::Any => return Ok(everything(None)),
+        Route::Any => Ok(Routed::together(None, count)),
         Route::Controller => {
             let core = call.core();
             let controller =
                 core.wait_for(deadline, core.interrupt(), "the controller", |snapshot| Ok(snapshot.controller))?;
-            return Ok(everything(Some(controller)));
+            Ok(Routed::together(Some(controller), count))
         }
-        Route::Broker(broker) => {
-            for entity in entities {
-                routed.add(entity, Ok(broker(entity)));
-            }
-        }
+        Route::Broker(broker) => Ok(Routed::apart(count, &mut |place| Ok(broker(&entities[place])))),
         Route::Leader(partition) => {
-            let topics: BTreeSet<&str> = entities.iter().map(|entity| partition(entity).topic.as_str()).collect();
-            let leaders = leaders(call, deadline, &topics)?;
-            for entity in entities {
-                routed.add(entity, leader(&leaders, partition(entity)).map(Some));
-            }
+            let topics: Vec<&str> = entities.iter().map(|entity| partition(entity).topic.as_str()).collect();
+            let leaders = leaders(call, deadline, topics)?;
+            Ok(Routed::apart(count, &mut |place| leader(&leaders, partition(&entities[place])).map(Some)))
         }
         Route::GroupCoordinator(group) => {
-            let coordinators = coordinators(call, deadline, CoordinatorType::Group, BTreeSet::from([*group]))?;
-            let missing = || Err(Error::protocol(format!("no answer names the coordinator of {group:?}")));
-            let coordinator = coordinators.into_values().next().unwrap_or_else(missing)?;
-            return Ok(everything(Some(coordinator)));
+            let coordinators = coordinators(call, deadline, CoordinatorType::Group, vec![group])?;
+            Ok(Routed::together(Some(coordinator(&coordinators, group)?), count))
         }
         Route::Coordinator(coordinator_type, key) => {
-            let keys: BTreeSet<&str> = entities.iter().map(key).collect();
+            let keys: Vec<&str> = entities.iter().map(key).collect();
             let coordinators = coordinators(call, deadline, *coordinator_type, keys)?;
-            for entity in entities {
-                let missing = || Err(Error::protocol(format!("no answer names the coordinator of {:?}", key(entity))));
-                let found = coordinators.get(key(entity)).cloned().unwrap_or_else(missing);
-                routed.add(entity, found.map(Some));
-            }
+            Ok(Routed::apart(count, &mut |place| coordinator(&coordinators, key(&entities[place])).map(Some)))
         }
     }
-    Ok(routed)
 }
 
-impl<K: Entity> Routed<K> {
-    fn add(&mut self, entity: &K, node: Result<Option<i32>>) {
-        match node {
-            Ok(node) => self.nodes.entry(node).or_default().push(entity.clone()),
-            Err(error) => self.failed.push((entity.clone(), error)),
+impl Routed {
+    /// All to one broker.
+    fn together(node: Option<i32>, count: usize) -> Self {
+        let mut nodes = BTreeMap::new();
+        nodes.insert(node, (0..count).collect());
+        Self { nodes, failed: Vec::new() }
+    }
+
+    /// Each to its own.
+    fn apart(count: usize, node: &mut dyn FnMut(usize) -> Result<Option<i32>>) -> Self {
+        let mut routed = Self { nodes: BTreeMap::new(), failed: Vec::new() };
+        for place in 0..count {
+            match node(place) {
+                Ok(node) => routed.nodes.entry(node).or_default().push(place),
+                Err(error) => routed.failed.push((place, error)),
+            }
         }
+        routed
     }
 }
 
@@ -91,8 +89,10 @@ pub(super) fn named_topic(name: &str) -> MetadataRequestTopic {
 /// The leaders of a topic's partitions by their numbers, or why none can be named.
 type Leaders = Result<BTreeMap<i32, i32>>;
 
-fn leaders(call: &Call<'_>, deadline: Deadline, topics: &BTreeSet<&str>) -> Result<HashMap<String, Leaders>> {
-    let asked: Vec<_> = topics.iter().map(|topic| named_topic(topic)).collect();
+fn leaders(call: &Call<'_>, deadline: Deadline, mut topics: Vec<&str>) -> Result<HashMap<String, Leaders>> {
+    topics.sort_unstable();
+    topics.dedup();
+    let asked: Vec<_> = topics.into_iter().map(named_topic).collect();
     let response = call.ask_node(None, deadline, |asking| metadata(asking, Some(asked.clone()), false))?;
     let answer = |code, partitions: BTreeMap<i32, i32>| match code {
         ErrorCode::NONE => Ok(partitions),
@@ -119,11 +119,18 @@ fn coordinators(
     call: &Call<'_>,
     deadline: Deadline,
     coordinator_type: CoordinatorType,
-    keys: BTreeSet<&str>,
+    mut keys: Vec<&str>,
 ) -> Result<HashMap<String, Result<i32>>> {
     let core = call.core();
+    keys.sort_unstable();
+    keys.dedup();
     let keys: Vec<String> = keys.into_iter().map(str::to_owned).collect();
     Ok(core.find_coordinators(&keys, coordinator_type, core.interrupt(), deadline)?.into_iter().collect())
+}
+
+fn coordinator(coordinators: &HashMap<String, Result<i32>>, key: &str) -> Result<i32> {
+    let missing = || Err(Error::protocol(format!("no answer names the coordinator of {key:?}")));
+    coordinators.get(key).cloned().unwrap_or_else(missing)
 }
 
 /// The ids of all brokers that run.

@@ -63,11 +63,11 @@ pub(super) enum Route<'a, K> {
     Coordinator(CoordinatorType, &'a (dyn Fn(&K) -> &str + Sync)),
 }
 
-/// To which brokers the entities go, `None` being any, and for which there is none.
+/// To which brokers the entities go, by their places, `None` being any broker; and for which there is none.
 #[derive(Debug)]
-pub(super) struct Routed<K> {
-    pub(super) nodes: BTreeMap<Option<i32>, Vec<K>>,
-    pub(super) failed: Vec<(K, Error)>,
+pub(super) struct Routed {
+    pub(super) nodes: BTreeMap<Option<i32>, Vec<usize>>,
+    pub(super) failed: Vec<(usize, Error)>,
 }
 
 /// What one broker says of the entities it was asked for.
@@ -136,19 +136,22 @@ impl<'a> Call<'a> {
     ) -> Result<Results<V, K>> {
         let controller = matches!(route, Route::Controller);
         let leader = matches!(route, Route::Leader(_));
-        self.repeat(entities, controller, |deadline, outcomes| {
+        let (mut outcomes, mut values) = Outcomes::new(entities)?;
+        self.repeat(&mut outcomes, controller, &mut |deadline, outcomes| {
             let unknown_passes = leader && self.start.elapsed() < UNKNOWN_FOR;
             let believe = |error: &Error| !passes(error, unknown_passes);
-            match lookup::route(self, deadline, route, &outcomes.pending) {
-                Ok(routed) => {
-                    outcomes.take_failed(routed.failed, believe);
-                    for (asked, answer) in self.ask_all(deadline, routed.nodes, &ask) {
-                        outcomes.take(&asked, answer, believe);
+            let pending = outcomes.pending();
+            match lookup::route(self, deadline, route, &pending) {
+                Ok(Routed { nodes, failed }) => {
+                    outcomes.take_failed(&pending, failed, &believe);
+                    for (asked, answer) in self.ask_all(deadline, &pending, nodes, &ask) {
+                        outcomes.take(&mut values, &asked, answer, &believe);
                     }
                 }
-                Err(error) => outcomes.fail_all(error, believe),
+                Err(error) => outcomes.fail_all(&error, &believe),
             }
-        })
+        });
+        outcomes.finish(values)
     }
 
     /// The same where the answers come from elsewhere than one exchange with one broker.
@@ -157,25 +160,26 @@ impl<'a> Call<'a> {
         entities: Vec<K>,
         ask: impl Fn(Deadline, &[K]) -> Result<Answers<V, K>>,
     ) -> Result<Results<V, K>> {
-        self.repeat(entities, false, |deadline, outcomes| {
-            let asked = outcomes.pending.clone();
-            outcomes.take(&asked, ask(deadline, &asked), |error| !passes(error, false));
-        })
+        let (mut outcomes, mut values) = Outcomes::new(entities)?;
+        self.repeat(&mut outcomes, false, &mut |deadline, outcomes| {
+            let asked = outcomes.pending();
+            outcomes.take(&mut values, &asked, ask(deadline, &asked), &|error| !passes(error, false));
+        });
+        outcomes.finish(values)
     }
 
-    fn repeat<K: Entity, V>(
+    fn repeat<K: Entity>(
         &self,
-        entities: Vec<K>,
+        outcomes: &mut Outcomes<K>,
         of_controller: bool,
-        mut round: impl FnMut(Deadline, &mut Outcomes<V, K>),
-    ) -> Result<Results<V, K>> {
+        round: &mut dyn FnMut(Deadline, &mut Outcomes<K>),
+    ) {
         let core = self.core();
-        let mut outcomes = Outcomes::new(entities)?;
         let mut backoff = core.config().retry_backoff.clone();
-        while !outcomes.pending.is_empty() {
+        while !outcomes.is_settled() {
             let generation = core.snapshot().generation;
-            round(self.deadline.within(core.config().request_timeout), &mut outcomes);
-            if outcomes.pending.is_empty() {
+            round(self.deadline.within(core.config().request_timeout), outcomes);
+            if outcomes.is_settled() {
                 break;
             }
             log::debug!("admin call: {} of {} to be asked again", outcomes.pending.len(), outcomes.entities.len());
@@ -189,7 +193,6 @@ impl<'a> Call<'a> {
                 core.refresh_since(generation);
             }
         }
-        outcomes.finish()
     }
 
     /// The same for a question that is about nothing in particular.
@@ -209,32 +212,21 @@ impl<'a> Call<'a> {
         let _ = core.wait_for(self.deadline.within(NEWER_METADATA), core.interrupt(), "newer metadata", newer);
     }
 
-    /// One request per broker, side by side. The threads, at most [`BROKERS_AT_ONCE`] with the caller's, end with the
-    /// last answer.
+    /// One request per broker, side by side.
     fn ask_all<K: Entity, V: Send>(
         &self,
         deadline: Deadline,
-        nodes: BTreeMap<Option<i32>, Vec<K>>,
+        entities: &[K],
+        nodes: BTreeMap<Option<i32>, Vec<usize>>,
         ask: &(impl Fn(&mut Asking<'_>, &[K]) -> Result<Answers<V, K>> + Sync),
     ) -> Vec<(Vec<K>, Result<Answers<V, K>>)> {
         let nodes: Vec<_> = nodes.into_iter().collect();
-        let next = AtomicUsize::new(0);
         let answers = Mutex::new(Vec::new());
-        let work = || {
-            while let Some((node, entities)) = nodes.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let answer = self.ask_node(*node, deadline, |asking| ask(asking, entities));
-                answers.lock().unwrap_or_else(PoisonError::into_inner).push((entities.clone(), answer));
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..nodes.len().min(BROKERS_AT_ONCE) {
-                let spawned = std::thread::Builder::new().name("kafka-admin".into()).spawn_scoped(scope, work);
-                if let Err(error) = spawned {
-                    log::debug!("kafka-admin not started, brokers are asked one after another: {error}");
-                    break;
-                }
-            }
-            work();
+        side_by_side(nodes.len(), &|place| {
+            let Some((node, places)) = nodes.get(place) else { return };
+            let asked: Vec<K> = places.iter().map(|place| entities[*place].clone()).collect();
+            let answer = self.ask_node(*node, deadline, |asking| ask(asking, &asked));
+            answers.lock().unwrap_or_else(PoisonError::into_inner).push((asked, answer));
         });
         answers.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
@@ -255,6 +247,30 @@ impl<'a> Call<'a> {
                 .with_any(core.interrupt(), deadline, |connection, deadline| ask(&mut Asking { connection, deadline })),
         }
     }
+}
+
+/// Does a number of things on threads of their own, at most [`BROKERS_AT_ONCE`] with the caller's. The threads,
+/// `kafka-admin`, end with the last thing.
+fn side_by_side(count: usize, work: &(dyn Fn(usize) + Sync)) {
+    let next = AtomicUsize::new(0);
+    let work_on = || {
+        loop {
+            match next.fetch_add(1, Ordering::Relaxed) {
+                place if place < count => work(place),
+                _ => break,
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..count.min(BROKERS_AT_ONCE) {
+            let spawned = std::thread::Builder::new().name("kafka-admin".into()).spawn_scoped(scope, work_on);
+            if let Err(error) = spawned {
+                log::debug!("kafka-admin not started, brokers are asked one after another: {error}");
+                break;
+            }
+        }
+        work_on();
+    });
 }
 
 /// Whether the same request may succeed for an entity a moment later, maybe at another broker. Most codes that Kafka
@@ -286,68 +302,128 @@ pub(super) fn passes(error: &Error, unknown_passes: bool) -> bool {
     }
 }
 
-/// What is known of each entity of a call.
-struct Outcomes<V, K> {
+/// What is known of each entity of a call, but for the values that were learned: those are in a list beside it, so that
+/// all this is compiled once for each kind of entity, and not for each kind of call.
+struct Outcomes<K> {
     entities: Vec<K>,
-    known: HashMap<K, Result<V>>,
-    pending: Vec<K>,
-    /// Those of `known` that are not to be asked for again.
-    settled: HashSet<K>,
+    places: HashMap<K, usize>,
+    /// The places in `entities` of those to be asked about, in order.
+    pending: Vec<usize>,
+    /// Why there is no value, by place.
+    errors: Vec<Option<Error>>,
+    /// Those that are not to be asked about again, by place.
+    settled: Vec<bool>,
     /// The last error that was not about one entity, as long as nothing has been learned of any.
     nothing_but: Option<Error>,
     learned: bool,
 }
 
-impl<V, K: Entity> Outcomes<V, K> {
-    fn new(entities: Vec<K>) -> Result<Self> {
-        let mut seen = HashSet::new();
-        if let Some(twice) = entities.iter().find(|entity| !seen.insert(*entity)) {
-            let error = Error::new(ErrorKind::InvalidArgument, format!("{twice:?} is given twice"));
-            return Err(twice.named(error));
+type Believe<'a> = &'a dyn Fn(&Error) -> bool;
+
+impl<K: Entity> Outcomes<K> {
+    /// With room for the values, one for each entity.
+    fn new<V>(entities: Vec<K>) -> Result<(Self, Vec<Option<V>>)> {
+        let outcomes = Self::of(entities)?;
+        let values = outcomes.entities.iter().map(|_| None).collect();
+        Ok((outcomes, values))
+    }
+
+    fn of(entities: Vec<K>) -> Result<Self> {
+        let mut places = HashMap::new();
+        for (place, entity) in entities.iter().enumerate() {
+            if places.insert(entity.clone(), place).is_some() {
+                let error = Error::new(ErrorKind::InvalidArgument, format!("{entity:?} is given twice"));
+                return Err(entity.named(error));
+            }
         }
-        let (pending, known, settled) = (entities.clone(), HashMap::new(), HashSet::new());
-        Ok(Self { entities, known, pending, settled, nothing_but: None, learned: false })
+        let count = entities.len();
+        Ok(Self {
+            entities,
+            places,
+            pending: (0..count).collect(),
+            errors: vec![None; count],
+            settled: vec![false; count],
+            nothing_but: None,
+            learned: false,
+        })
+    }
+
+    fn is_settled(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Those to be asked about, in the order of the call.
+    fn pending(&self) -> Vec<K> {
+        self.pending.iter().map(|place| self.entities[*place].clone()).collect()
     }
 
     /// Takes what one broker says of those it was asked for. What fails with an error that is not believed stays pending.
-    fn take(&mut self, asked: &[K], answer: Result<Answers<V, K>>, believe: impl Fn(&Error) -> bool) {
+    fn take<V>(&mut self, values: &mut [Option<V>], asked: &[K], answer: Result<Answers<V, K>>, believe: Believe<'_>) {
         let answers = match answer {
             Ok(answers) => answers,
-            Err(error) => {
-                self.nothing_learned(error.clone());
-                return self.take_errors(asked.iter().map(|entity| (entity.clone(), error.clone())), believe);
-            }
+            Err(error) => return self.take_failure(asked, &error, believe),
         };
-        self.learned = true;
-        let mut left: HashSet<&K> = asked.iter().collect();
+        let mut left = self.places_of(asked);
         for (entity, outcome) in answers {
-            // One that was not asked for, or twice.
-            if !left.remove(&entity) {
-                continue;
-            }
+            let Some(place) = self.take_place(&entity, &mut left) else { continue };
             match outcome {
-                Ok(value) => self.settle(entity, Ok(value)),
-                Err(error) => self.take_error(entity, error, &believe),
+                Ok(value) => {
+                    values[place] = Some(value);
+                    self.settle(place, None);
+                }
+                Err(error) => self.take_error(place, error, believe),
             }
         }
-        for entity in left {
+        self.take_left_out(left);
+    }
+
+    fn places_of(&self, entities: &[K]) -> HashSet<usize> {
+        entities.iter().filter_map(|entity| self.places.get(entity).copied()).collect()
+    }
+
+    /// The place of an entity, if it is one of those that are left. One that was not asked for, or twice, has none.
+    fn take_place(&self, entity: &K, left: &mut HashSet<usize>) -> Option<usize> {
+        self.places.get(entity).copied().filter(|place| left.remove(place))
+    }
+
+    /// A broker that was asked has said nothing about single entities.
+    fn take_failure(&mut self, asked: &[K], error: &Error, believe: Believe<'_>) {
+        self.nothing_learned(error.clone());
+        for place in self.places_of(asked) {
+            self.take_error(place, error.clone(), believe);
+        }
+        self.leave_pending();
+    }
+
+    /// A broker's answer leaves these out.
+    fn take_left_out(&mut self, left: HashSet<usize>) {
+        self.learned = true;
+        for place in left {
+            let entity = &self.entities[place];
             let missing = Error::protocol(format!("the broker's answer leaves out {entity:?}"));
-            self.settle(entity.clone(), Err(entity.named(missing)));
+            self.settle(place, Some(entity.named(missing)));
         }
         self.leave_pending();
     }
 
     /// Takes errors about single entities that were found before a broker was asked.
-    fn take_failed(&mut self, failed: Vec<(K, Error)>, believe: impl Fn(&Error) -> bool) {
+    fn take_failed(&mut self, asked: &[K], failed: Vec<(usize, Error)>, believe: Believe<'_>) {
         self.learned |= failed.iter().any(|(_, error)| believe(error));
-        self.take_errors(failed, believe);
+        for (at, error) in failed {
+            if let Some(place) = self.places.get(&asked[at]).copied() {
+                self.take_error(place, error, believe);
+            }
+        }
+        self.leave_pending();
     }
 
     /// Nobody could be asked.
-    fn fail_all(&mut self, error: Error, believe: impl Fn(&Error) -> bool) {
-        let all: Vec<_> = self.pending.iter().map(|entity| (entity.clone(), error.clone())).collect();
-        self.nothing_learned(error);
-        self.take_errors(all, believe);
+    fn fail_all(&mut self, error: &Error, believe: Believe<'_>) {
+        self.nothing_learned(error.clone());
+        for place in self.pending.clone() {
+            self.take_error(place, error.clone(), believe);
+        }
+        self.leave_pending();
     }
 
     /// A broker's word says more than a connection that broke afterwards.
@@ -358,44 +434,48 @@ impl<V, K: Entity> Outcomes<V, K> {
         }
     }
 
-    fn take_errors(&mut self, errors: impl IntoIterator<Item = (K, Error)>, believe: impl Fn(&Error) -> bool) {
-        for (entity, error) in errors {
-            self.take_error(entity, error, &believe);
-        }
-        self.leave_pending();
-    }
-
-    fn take_error(&mut self, entity: K, error: Error, believe: impl Fn(&Error) -> bool) {
+    fn take_error(&mut self, place: usize, error: Error, believe: Believe<'_>) {
         let believed = believe(&error);
-        let error = entity.named(error);
+        let error = self.entities[place].named(error);
         if believed {
-            return self.settle(entity, Err(error));
+            return self.settle(place, Some(error));
         }
-        let told = self.known.get(&entity).is_some_and(|known| known.as_ref().is_err_and(|e| e.code().is_some()));
+        let told = self.errors[place].as_ref().is_some_and(|known| known.code().is_some());
         if !told || error.code().is_some() {
-            self.known.insert(entity, Err(error));
+            self.errors[place] = Some(error);
         }
     }
 
-    fn settle(&mut self, entity: K, outcome: Result<V>) {
-        self.settled.insert(entity.clone());
-        self.known.insert(entity, outcome);
+    fn settle(&mut self, place: usize, error: Option<Error>) {
+        self.settled[place] = true;
+        self.errors[place] = error;
     }
 
     fn leave_pending(&mut self) {
-        self.pending.retain(|entity| !self.settled.contains(entity));
+        self.pending.retain(|place| !self.settled[*place]);
     }
 
-    fn finish(mut self) -> Result<Results<V, K>> {
-        if let Some(error) = self.nothing_but.filter(|_| !self.learned) {
-            return Err(error);
+    fn finish<V>(mut self, values: Vec<Option<V>>) -> Result<Results<V, K>> {
+        self.check_learned()?;
+        let mut results = Vec::with_capacity(values.len());
+        for (place, value) in values.into_iter().enumerate() {
+            let outcome = value.ok_or_else(|| self.error_of(place));
+            results.push((self.entities[place].clone(), outcome));
         }
-        let unknown = |entity: &K| Err(entity.named(Error::protocol("nothing is known of it")));
-        let outcome = |entity: K| {
-            let outcome = self.known.remove(&entity).unwrap_or_else(|| unknown(&entity));
-            (entity, outcome)
-        };
-        Ok(self.entities.into_iter().map(outcome).collect())
+        Ok(results)
+    }
+
+    fn check_learned(&mut self) -> Result<()> {
+        match self.nothing_but.take() {
+            Some(error) if !self.learned => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Why there is no value.
+    fn error_of(&mut self, place: usize) -> Error {
+        let unknown = || self.entities[place].named(Error::protocol("nothing is known of it"));
+        self.errors[place].take().unwrap_or_else(unknown)
     }
 }
 
@@ -414,17 +494,17 @@ mod tests {
     #[test]
     fn each_entity_has_its_own_result_in_the_order_of_the_call() {
         let asked = topics(&["a", "b", "c"]);
-        let mut outcomes = Outcomes::<i32, Topic>::new(asked.clone()).unwrap();
+        let (mut outcomes, mut values) = Outcomes::new::<i32>(asked.clone()).unwrap();
         let believe = |error: &Error| !passes(error, false);
         let first = vec![
             (Topic("c".into()), Err(code(ErrorCode::NOT_CONTROLLER))),
             (Topic("b".into()), Err(code(ErrorCode::TOPIC_ALREADY_EXISTS))),
             (Topic("x".into()), Ok(1)),
         ];
-        outcomes.take(&asked, Ok(first), believe);
-        assert_eq!(outcomes.pending, topics(&["c"]), "what failed for good is not tried again");
-        outcomes.take(&topics(&["c"]), Ok(vec![(Topic("c".into()), Ok(3))]), believe);
-        let results = outcomes.finish().unwrap();
+        outcomes.take(&mut values, &asked, Ok(first), &believe);
+        assert_eq!(outcomes.pending(), topics(&["c"]), "what failed for good is not tried again");
+        outcomes.take(&mut values, &topics(&["c"]), Ok(vec![(Topic("c".into()), Ok(3))]), &believe);
+        let results = outcomes.finish(values).unwrap();
         assert_eq!(results.iter().map(|(topic, _)| topic.0.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
         assert_eq!(results[0].1.as_ref().unwrap_err().kind(), ErrorKind::Protocol, "left out of the answer");
         assert_eq!(results[1].1.as_ref().unwrap_err().topic(), Some("b"));
@@ -436,15 +516,15 @@ mod tests {
         let asked = topics(&["a", "b"]);
         let believe = |error: &Error| !passes(error, false);
         let broken = Error::new(ErrorKind::Network, "broken");
-        let mut outcomes = Outcomes::<(), Topic>::new(asked.clone()).unwrap();
-        outcomes.take(&asked, Err(broken.clone()), believe);
-        assert_eq!(outcomes.pending, asked, "a connection may be made again");
-        assert_eq!(outcomes.finish().unwrap_err().kind(), ErrorKind::Network);
+        let (mut outcomes, mut values) = Outcomes::new::<()>(asked.clone()).unwrap();
+        outcomes.take(&mut values, &asked, Err(broken.clone()), &believe);
+        assert_eq!(outcomes.pending(), asked, "a connection may be made again");
+        assert_eq!(outcomes.finish(values).unwrap_err().kind(), ErrorKind::Network);
 
-        let mut outcomes = Outcomes::<(), Topic>::new(asked.clone()).unwrap();
-        outcomes.take(&asked[..1], Ok(vec![(asked[0].clone(), Ok(()))]), believe);
-        outcomes.take(&asked[1..], Err(broken), believe);
-        let results = outcomes.finish().unwrap();
+        let (mut outcomes, mut values) = Outcomes::new::<()>(asked.clone()).unwrap();
+        outcomes.take(&mut values, &asked[..1], Ok(vec![(asked[0].clone(), Ok(()))]), &believe);
+        outcomes.take(&mut values, &asked[1..], Err(broken), &believe);
+        let results = outcomes.finish(values).unwrap();
         assert!(results[0].1.is_ok());
         assert_eq!(results[1].1.as_ref().unwrap_err().topic(), Some("b"));
     }
@@ -453,16 +533,21 @@ mod tests {
     fn a_brokers_word_is_not_forgotten_over_a_broken_connection() {
         let asked = topics(&["a"]);
         let believe = |error: &Error| !passes(error, false);
-        let mut outcomes = Outcomes::<(), Topic>::new(asked.clone()).unwrap();
-        outcomes.take(&asked, Ok(vec![(asked[0].clone(), Err(code(ErrorCode::NOT_CONTROLLER)))]), believe);
-        outcomes.take(&asked, Err(Error::new(ErrorKind::Network, "broken")), believe);
-        let results = outcomes.finish().unwrap();
+        let (mut outcomes, mut values) = Outcomes::new::<()>(asked.clone()).unwrap();
+        outcomes.take(
+            &mut values,
+            &asked,
+            Ok(vec![(asked[0].clone(), Err(code(ErrorCode::NOT_CONTROLLER)))]),
+            &believe,
+        );
+        outcomes.take(&mut values, &asked, Err(Error::new(ErrorKind::Network, "broken")), &believe);
+        let results = outcomes.finish(values).unwrap();
         assert_eq!(results[0].1.as_ref().unwrap_err().code(), Some(ErrorCode::NOT_CONTROLLER));
     }
 
     #[test]
     fn an_entity_given_twice_is_refused_by_name() {
-        let error = Outcomes::<(), Topic>::new(topics(&["t", "u", "t"])).err().unwrap();
+        let error = Outcomes::new::<()>(topics(&["t", "u", "t"])).err().unwrap();
         assert_eq!((error.kind(), error.topic()), (ErrorKind::InvalidArgument, Some("t")));
     }
 

@@ -122,6 +122,11 @@ impl Client {
     }
 }
 
+/// An exchange that succeeds has something to say.
+fn nothing_said() -> Error {
+    Error::protocol("an exchange ended without an answer")
+}
+
 /// Kinds of errors that the next attempt would meet again.
 fn is_hopeless(kind: ErrorKind) -> bool {
     use ErrorKind::{Authentication, Protocol, Tls, TooLarge, Unsupported};
@@ -282,6 +287,22 @@ impl Core {
         deadline: Deadline,
         mut exchange: impl FnMut(&mut Connection) -> Result<T>,
     ) -> Result<T> {
+        let mut said = None;
+        self.exchange(node_id, interrupt, deadline, &mut |connection| {
+            said = Some(exchange(connection)?);
+            Ok(())
+        })?;
+        said.ok_or_else(nothing_said)
+    }
+
+    /// The same, compiled once for all that may be asked.
+    fn exchange(
+        &self,
+        node_id: i32,
+        interrupt: &Interrupt,
+        deadline: Deadline,
+        exchange: &mut dyn FnMut(&mut Connection) -> Result<()>,
+    ) -> Result<()> {
         let peer = self.peer(node_id)?;
         if let Some(mut connection) = self.brokers.check_out(&peer, Instant::now()) {
             connection.set_interrupt(interrupt);
@@ -313,6 +334,20 @@ impl Core {
         deadline: Deadline,
         mut exchange: impl FnMut(&mut Connection, Deadline) -> Result<T>,
     ) -> Result<T> {
+        let mut said = None;
+        self.exchange_with_any(interrupt, deadline, &mut |connection, share| {
+            said = Some(exchange(connection, share)?);
+            Ok(())
+        })?;
+        said.ok_or_else(nothing_said)
+    }
+
+    fn exchange_with_any(
+        &self,
+        interrupt: &Interrupt,
+        deadline: Deadline,
+        exchange: &mut dyn FnMut(&mut Connection, Deadline) -> Result<()>,
+    ) -> Result<()> {
         let snapshot = self.snapshot();
         let mut last = None;
         let mut nodes = self.brokers.candidates(&snapshot, false).into_iter().filter(|p| p.node_id >= 0).peekable();
@@ -320,7 +355,7 @@ impl Core {
             // One broker that accepts and never answers must leave time for the next.
             let left = deadline.remaining();
             let share = if nodes.peek().is_some() { deadline.within(left / 2) } else { deadline };
-            match self.with_node(peer.node_id, interrupt, share, |connection| exchange(connection, share)) {
+            match self.exchange(peer.node_id, interrupt, share, &mut |connection| exchange(connection, share)) {
                 Err(error) if matches!(error.kind(), ErrorKind::Network | ErrorKind::Timeout) => {
                     // One that hangs is asked last the next time.
                     if error.kind() == ErrorKind::Timeout && error.code().is_none() {

@@ -256,14 +256,18 @@ impl Connection {
         version: i16,
         deadline: Deadline,
     ) -> Result<R::Response> {
-        if let Some(oldest) = self.arrived.front().map(|(oldest, _)| oldest).or(self.in_flight.front()) {
-            // The next answer would be that one's.
-            let message = format!("{} was called while an answer to {} is outstanding", R::NAME, oldest.api_name);
-            return Err(self.broke(Error::protocol(message)));
-        }
-        self.wait_while_throttled(deadline)?;
+        self.prepare_call(R::NAME, deadline)?;
         self.send_version(request, version, true, deadline)?;
         self.receive::<R>(deadline)
+    }
+
+    fn prepare_call(&mut self, api_name: &str, deadline: Deadline) -> Result<()> {
+        if let Some(oldest) = self.arrived.front().map(|(oldest, _)| oldest).or(self.in_flight.front()) {
+            // The next answer would be that one's.
+            let message = format!("{api_name} was called while an answer to {} is outstanding", oldest.api_name);
+            return Err(self.broke(Error::protocol(message)));
+        }
+        self.wait_while_throttled(deadline)
     }
 
     /// Sends a request; its answer is to be received later, in order.
@@ -280,13 +284,17 @@ impl Connection {
         answered: bool,
         deadline: Deadline,
     ) -> Result<()> {
+        self.prepare_send(deadline)?;
+        self.write_request(request, version, answered, deadline)
+    }
+
+    fn prepare_send(&mut self, deadline: Deadline) -> Result<()> {
         self.check()?;
         if self.is_outdated() {
             let message = "the client has begun again at its bootstrap addresses since this connection was made";
             return Err(self.broke(Error::new(ErrorKind::Network, message)));
         }
-        self.renew_session(deadline)?;
-        self.write_request(request, version, answered, deadline)
+        self.renew_session(deadline)
     }
 
     /// Authenticates again if it is time. A broker serves a connection's requests one after the other and wants nothing
@@ -316,26 +324,47 @@ impl Connection {
         answered: bool,
         deadline: Deadline,
     ) -> Result<()> {
+        let header_version = request_header_version::<R>(version);
+        let in_flight = InFlight {
+            correlation_id: self.next_correlation_id,
+            api_key: R::KEY,
+            api_name: R::NAME,
+            version,
+            header_version: response_header_version::<R>(version),
+        };
+        let mut encode = |writer: &mut Writer| request.encode(writer, version);
+        self.write_frame(in_flight, header_version, &mut encode, answered, deadline)
+    }
+
+    /// What all kinds of requests have in common, compiled once.
+    fn write_frame(
+        &mut self,
+        in_flight: InFlight,
+        header_version: i16,
+        encode: &mut dyn FnMut(&mut Writer) -> Result<()>,
+        answered: bool,
+        deadline: Deadline,
+    ) -> Result<()> {
         self.check()?;
-        let correlation_id = self.next_correlation_id;
+        let InFlight { correlation_id, api_key, api_name, version, .. } = in_flight;
         self.next_correlation_id = correlation_id.wrapping_add(1);
         let mut writer = Writer::reuse(std::mem::take(&mut self.outbox));
         writer.i32(0);
-        writer.i16(R::KEY);
+        writer.i16(api_key);
         writer.i16(version);
         writer.i32(correlation_id);
         // The header's client id is never compact, so that any broker can read it.
         writer.nullable_string(Some(&self.client_id), false);
-        if request_header_version::<R>(version) >= 2 {
+        if header_version >= 2 {
             writer.no_tagged_fields();
         }
         // A request that can't be encoded leaves the connection as it was.
-        request.encode(&mut writer, version).map_err(|error| self.named(error))?;
+        encode(&mut writer).map_err(|error| self.named(error))?;
         if writer.len() > i32::MAX as usize {
-            return Err(self.named(Error::new(ErrorKind::TooLarge, format!("a {} request over 2 GiB", R::NAME))));
+            return Err(self.named(Error::new(ErrorKind::TooLarge, format!("a {api_name} request over 2 GiB"))));
         }
         let frame = writer.into_frame();
-        log::trace!("{}: {} v{version} #{correlation_id}, {} bytes", self.peer.host, R::NAME, frame.len());
+        log::trace!("{}: {api_name} v{version} #{correlation_id}, {} bytes", self.peer.host, frame.len());
         let written = self.stream.write_all(&mut frame.slices(), deadline);
         self.outbox = frame.into_buffer();
         if self.outbox.capacity() > KEPT_BUFFER_BYTES {
@@ -343,13 +372,7 @@ impl Connection {
         }
         written.map_err(|error| self.broke(error))?;
         if answered {
-            self.in_flight.push_back(InFlight {
-                correlation_id,
-                api_key: R::KEY,
-                api_name: R::NAME,
-                version,
-                header_version: response_header_version::<R>(version),
-            });
+            self.in_flight.push_back(in_flight);
         }
         self.last_used = Instant::now();
         Ok(())
@@ -357,20 +380,24 @@ impl Connection {
 
     /// Receives the answer to the oldest outstanding request, which must have been an `R`.
     pub(crate) fn receive<R: Request>(&mut self, deadline: Deadline) -> Result<R::Response> {
-        let Body { mut reader, version, api_name } = self.receive_body(R::KEY, deadline)?;
-        let decoded = R::Response::decode(&mut reader, version).and_then(|response| {
-            reader.finish()?;
-            Ok(response)
-        });
-        let response = decoded.map_err(|error| {
+        let mut body = self.receive_body(R::KEY, deadline)?;
+        let decoded = R::Response::decode(&mut body.reader, body.version);
+        self.finish_body(body, decoded.as_ref().map(Response::throttle_time_ms))?;
+        decoded
+    }
+
+    /// Takes what is the same in all answers: the time the broker wants silence for, or why it can't be read.
+    fn finish_body(&mut self, body: Body, decoded: std::result::Result<i32, &Error>) -> Result<()> {
+        let Body { reader, version, api_name } = body;
+        let finished = decoded.map_err(Error::clone).and_then(|throttle_ms| reader.finish().map(|()| throttle_ms));
+        let throttle_ms = finished.map_err(|error| {
             self.broke(Error::protocol(format!("the answer to {api_name} v{version} is malformed: {error}")))
         })?;
-        let throttle_ms = response.throttle_time_ms();
         if throttle_ms > 0 {
             log::debug!("{} asks for {throttle_ms} ms of silence", self.peer.address());
             self.throttled_until = Some(Instant::now() + Duration::from_millis(throttle_ms as u64));
         }
-        Ok(response)
+        Ok(())
     }
 
     fn receive_body(&mut self, api_key: i16, deadline: Deadline) -> Result<Body> {

@@ -24,19 +24,20 @@ impl ApiVersions {
 
     /// The version to use for `R`, or an error that names the API and both ranges.
     pub(crate) fn pick<R: Request>(&self) -> Result<i16> {
-        let Some(&(lowest, highest)) = self.ranges.get(&R::KEY) else {
-            let message = format!("the broker does not know the API {}: by those it knows {}", R::NAME, self.release());
+        self.pick_of(R::KEY, R::NAME, R::MIN_VERSION, R::MAX_VERSION)
+    }
+
+    fn pick_of(&self, key: i16, name: &str, min: i16, max: i16) -> Result<i16> {
+        let Some(&(lowest, highest)) = self.ranges.get(&key) else {
+            let message = format!("the broker does not know the API {name}: by those it knows {}", self.release());
             return Err(Error::new(ErrorKind::Unsupported, message));
         };
-        let version = highest.min(R::MAX_VERSION);
-        if version < lowest || version < R::MIN_VERSION {
+        let version = highest.min(max);
+        if version < lowest || version < min {
             return Err(Error::new(
                 ErrorKind::Unsupported,
                 format!(
-                    "no common version of {}: the broker has {lowest} to {highest}, this client {} to {}",
-                    R::NAME,
-                    R::MIN_VERSION,
-                    R::MAX_VERSION
+                    "no common version of {name}: the broker has {lowest} to {highest}, this client {min} to {max}"
                 ),
             ));
         }
