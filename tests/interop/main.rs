@@ -9,6 +9,7 @@
 #[macro_use]
 mod support;
 
+mod assignment;
 mod clients;
 mod configs;
 mod console;

@@ -272,9 +272,17 @@ impl ConsumerGroup {
         };
         let members = self.members.iter().map(spec).collect();
         let topics = self.metadata.values().copied().collect();
-        self.target = self.assignor(around.limits).assign(&members, &topics);
+        self.target = self.assignor(around.limits).assign(&members, &topics, self.are_alike());
         self.assignment_epoch = self.epoch;
         self.assigned_at = Some(around.now);
+    }
+
+    /// Whether all members subscribe to the same, either by name or by one expression.
+    fn are_alike(&self) -> bool {
+        let mut members = self.members.values();
+        let Some(first) = members.next() else { return true };
+        (first.topics.is_empty() || first.regex.is_none())
+            && members.all(|member| member.topics == first.topics && member.regex == first.regex)
     }
 
     /// What most of the members ask for; the broker's first if none asks.

@@ -1,4 +1,12 @@
 //! The assignors of the broker: uniform and range (KIP-848). Pure: who gets what, from what everybody has.
+//!
+//! Both give the same partitions as Kafka's, also where several ways of giving them out would be as good. `uniform` is the
+//! first, with `balancer` for members that want different topics; `order` is the order in which Kafka goes through members
+//! and topics.
+
+mod balancer;
+mod order;
+mod uniform;
 
 use super::{Partitions, TopicId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,14 +42,16 @@ impl Assignor {
     }
 
     /// The new target of every member. `topics` says how many partitions there are; a topic that is not in it does not
-    /// exist.
+    /// exist. `alike` is whether all members have the same subscription.
     pub(super) fn assign(
         self,
         members: &BTreeMap<String, MemberSpec>,
         topics: &BTreeMap<TopicId, i32>,
+        alike: bool,
     ) -> BTreeMap<String, Partitions> {
         match self {
-            Self::Uniform => Uniform::new(members, topics).assign(),
+            Self::Uniform if alike => uniform::assign_alike(members, topics),
+            Self::Uniform => uniform::assign_different(members, topics),
             Self::Range => range(members, topics),
         }
     }
@@ -69,142 +79,6 @@ fn range(members: &BTreeMap<String, MemberSpec>, topics: &BTreeMap<TopicId, i32>
     targets
 }
 
-/// The uniform assignor at work. Members are named by their place in the order of their ids.
-struct Uniform<'a> {
-    ids: Vec<&'a String>,
-    specs: Vec<&'a MemberSpec>,
-    subscribers: BTreeMap<TopicId, Vec<usize>>,
-    /// Who has each partition; `None` while nobody has.
-    owners: BTreeMap<TopicId, Vec<Option<usize>>>,
-    loads: Vec<usize>,
-}
-
-impl<'a> Uniform<'a> {
-    fn new(members: &'a BTreeMap<String, MemberSpec>, topics: &BTreeMap<TopicId, i32>) -> Self {
-        let specs: Vec<&MemberSpec> = members.values().collect();
-        let mut subscribers: BTreeMap<TopicId, Vec<usize>> = BTreeMap::new();
-        for (member, spec) in specs.iter().enumerate() {
-            for topic in spec.topics.iter().filter(|topic| topics.contains_key(*topic)) {
-                subscribers.entry(*topic).or_default().push(member);
-            }
-        }
-        let free = |count: i32| vec![None; usize::try_from(count).unwrap_or(0)];
-        let subscribed = topics.iter().filter(|(topic, _)| subscribers.contains_key(*topic));
-        let owners = subscribed.map(|(topic, count)| (*topic, free(*count))).collect();
-        let loads = vec![0; specs.len()];
-        Self { ids: members.keys().collect(), specs, subscribers, owners, loads }
-    }
-
-    fn assign(mut self) -> BTreeMap<String, Partitions> {
-        self.keep();
-        if self.is_homogeneous() {
-            self.trim();
-        }
-        self.fill();
-        self.balance();
-        self.into_targets()
-    }
-
-    fn is_homogeneous(&self) -> bool {
-        self.subscribers.values().all(|subscribers| subscribers.len() == self.specs.len())
-    }
-
-    /// Everybody keeps what they have and still want.
-    fn keep(&mut self) {
-        for (member, spec) in self.specs.iter().enumerate() {
-            for (topic, partitions) in spec.target.iter().filter(|(topic, _)| spec.topics.contains(*topic)) {
-                let Some(owners) = self.owners.get_mut(topic) else { continue };
-                for partition in partitions {
-                    let owner = usize::try_from(*partition).ok().and_then(|partition| owners.get_mut(partition));
-                    if let Some(owner @ None) = owner {
-                        *owner = Some(member);
-                        self.loads[member] += 1;
-                    }
-                }
-            }
-        }
-    }
-
-    /// With the same subscription for all, each may keep its quota: the fair share, and one more for as many members as
-    /// there are partitions left over. Those that have one more already come first, so that they need not give it away.
-    fn trim(&mut self) {
-        let total: usize = self.owners.values().map(Vec::len).sum();
-        let Some(share) = total.checked_div(self.specs.len()) else { return };
-        let mut extra = total % self.specs.len();
-        let mut quotas = vec![share; self.specs.len()];
-        for (quota, _) in quotas.iter_mut().zip(&self.loads).filter(|(_, load)| **load > share) {
-            *quota += usize::from(extra > 0);
-            extra = extra.saturating_sub(1);
-        }
-        for owner in self.owners.values_mut().flat_map(|owners| owners.iter_mut().rev()) {
-            if let Some(member) = *owner
-                && self.loads[member] > quotas[member]
-            {
-                *owner = None;
-                self.loads[member] -= 1;
-            }
-        }
-    }
-
-    /// What nobody has goes to whoever has least of those that may have it. Topics with many partitions for each
-    /// subscriber come first, since they leave the least choice.
-    fn fill(&mut self) {
-        let mut topics: Vec<TopicId> = self.owners.keys().copied().collect();
-        let load = |topic: &TopicId| {
-            let subscribers = self.subscribers.get(topic).map_or(1, Vec::len);
-            (std::cmp::Reverse(self.owners.get(topic).map_or(0, Vec::len) * 1000 / subscribers), subscribers)
-        };
-        topics.sort_by_cached_key(load);
-        for topic in topics {
-            let (Some(owners), Some(subscribers)) = (self.owners.get_mut(&topic), self.subscribers.get(&topic)) else {
-                continue;
-            };
-            for owner in owners.iter_mut().filter(|owner| owner.is_none()) {
-                let least = subscribers.iter().copied().min_by_key(|member| self.loads[*member]);
-                if let Some(member) = least {
-                    *owner = Some(member);
-                    self.loads[member] += 1;
-                }
-            }
-        }
-    }
-
-    /// Moves partitions from who has most to who has least, until no move makes it more even. Ends, since each move
-    /// makes the sum of the squares of the loads smaller.
-    fn balance(&mut self) {
-        let mut moved = true;
-        while moved {
-            moved = false;
-            for (topic, owners) in &mut self.owners {
-                let Some(subscribers) = self.subscribers.get(topic) else { continue };
-                while let Some(to) = subscribers.iter().copied().min_by_key(|member| self.loads[*member])
-                    && let Some((owner, from)) = (owners.iter_mut())
-                        .filter_map(|owner| owner.map(|from| (owner, from)))
-                        .max_by_key(|(_, from)| self.loads[*from])
-                    && self.loads[from] > self.loads[to] + 1
-                {
-                    *owner = Some(to);
-                    self.loads[from] -= 1;
-                    self.loads[to] += 1;
-                    moved = true;
-                }
-            }
-        }
-    }
-
-    fn into_targets(self) -> BTreeMap<String, Partitions> {
-        let mut targets = vec![Partitions::default(); self.specs.len()];
-        for (topic, owners) in &self.owners {
-            for (owner, partition) in owners.iter().zip(0..) {
-                if let Some(member) = *owner {
-                    targets[member].entry(*topic).or_default().insert(partition);
-                }
-            }
-        }
-        self.ids.into_iter().cloned().zip(targets).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,6 +88,17 @@ mod tests {
 
     fn topic(number: u8) -> TopicId {
         [number; 16]
+    }
+
+    /// Who gets what, of members that are alike if they subscribe to the same topics.
+    fn assign(
+        assignor: Assignor,
+        members: &BTreeMap<String, MemberSpec>,
+        topics: &BTreeMap<TopicId, i32>,
+    ) -> BTreeMap<String, Partitions> {
+        let mut subscriptions = members.values().map(|spec| &spec.topics);
+        let first = subscriptions.next();
+        assignor.assign(members, topics, subscriptions.all(|other| first == Some(other)))
     }
 
     fn count(partitions: &Partitions) -> usize {
@@ -280,7 +165,7 @@ mod tests {
     proptest! {
         #[test]
         fn uniform_gives_equal_subscribers_as_much_as_each_other(group in homogeneous()) {
-            let targets = Assignor::Uniform.assign(&group.0, &group.1);
+            let targets = assign(Assignor::Uniform, &group.0, &group.1);
             check_complete(&group, &targets);
             let sizes: Vec<usize> = targets.values().map(count).collect();
             prop_assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() <= 1);
@@ -288,7 +173,7 @@ mod tests {
 
         #[test]
         fn uniform_gives_unequal_subscribers_what_no_single_move_makes_more_even(group in heterogeneous()) {
-            let targets = Assignor::Uniform.assign(&group.0, &group.1);
+            let targets = assign(Assignor::Uniform, &group.0, &group.1);
             check_complete(&group, &targets);
             for (from, target) in &targets {
                 for topic in target.keys() {
@@ -302,18 +187,18 @@ mod tests {
         #[test]
         fn uniform_moves_nothing_without_need(group in heterogeneous()) {
             let (mut members, topics) = group;
-            let targets = Assignor::Uniform.assign(&members, &topics);
+            let targets = assign(Assignor::Uniform, &members, &topics);
             apply(&mut members, targets.clone());
-            prop_assert_eq!(Assignor::Uniform.assign(&members, &topics), targets);
+            prop_assert_eq!(assign(Assignor::Uniform, &members, &topics), targets);
         }
 
         #[test]
         fn uniform_moves_no_more_than_the_newcomer_gets(group in homogeneous()) {
             let (mut members, topics) = group;
-            let targets = Assignor::Uniform.assign(&members, &topics);
+            let targets = assign(Assignor::Uniform, &members, &topics);
             apply(&mut members, targets);
             members.insert("new".into(), member(topics.keys().map(|id| id[0])));
-            let after = Assignor::Uniform.assign(&members, &topics);
+            let after = assign(Assignor::Uniform, &members, &topics);
             let group = (members, topics);
             check_complete(&group, &after);
             prop_assert_eq!(moved(&group.0, &after), count(&after["new"]));
@@ -322,11 +207,11 @@ mod tests {
         #[test]
         fn uniform_moves_only_what_the_one_that_left_had(group in homogeneous()) {
             let (mut members, topics) = group;
-            let targets = Assignor::Uniform.assign(&members, &topics);
+            let targets = assign(Assignor::Uniform, &members, &topics);
             apply(&mut members, targets);
             let (_, left) = members.pop_last().unwrap();
             prop_assume!(!members.is_empty());
-            let after = Assignor::Uniform.assign(&members, &topics);
+            let after = assign(Assignor::Uniform, &members, &topics);
             let group = (members, topics);
             check_complete(&group, &after);
             prop_assert_eq!(moved(&group.0, &after), 0, "{:?}", left.target);
@@ -334,7 +219,7 @@ mod tests {
 
         #[test]
         fn range_is_complete_and_gives_the_same_numbers_of_topics_of_one_size(group in heterogeneous()) {
-            let targets = Assignor::Range.assign(&group.0, &group.1);
+            let targets = assign(Assignor::Range, &group.0, &group.1);
             check_complete(&group, &targets);
             for partitions in targets.values().flat_map(Partitions::values) {
                 let (first, last) = (partitions.first().unwrap(), partitions.last().unwrap());
@@ -352,7 +237,7 @@ mod tests {
             ("b".to_owned(), named("2")),
             ("c".to_owned(), named("1")),
         ]);
-        let targets = Assignor::Range.assign(&members, &topics);
+        let targets = assign(Assignor::Range, &members, &topics);
         for (id, partition) in [("c", 0), ("b", 1), ("a", 2)] {
             let numbers = BTreeSet::from([partition]);
             assert_eq!(targets[id], Partitions::from([(topic(1), numbers.clone()), (topic(2), numbers)]), "{id}");
