@@ -3,6 +3,7 @@
 use super::super::Time;
 use super::limits::Limits;
 use super::{Held, LEFT_FOR_NOW};
+use crate::ErrorCode;
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -69,6 +70,11 @@ impl Member {
     /// Whether it is a static member that said it would be back within the session timeout.
     pub(super) fn has_left_for_now(&self) -> bool {
         self.epoch == LEFT_FOR_NOW
+    }
+
+    /// What it is told if it names another epoch than its own: each protocol has a code for that.
+    pub(super) fn code_of_another_epoch(&self) -> ErrorCode {
+        if self.classic.is_some() { ErrorCode::ILLEGAL_GENERATION } else { ErrorCode::STALE_MEMBER_EPOCH }
     }
 
     /// How long it may be silent.

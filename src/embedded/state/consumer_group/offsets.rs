@@ -19,14 +19,19 @@ pub(in crate::embedded) enum Allowed {
 }
 
 impl Allowed {
-    /// Whether the offset of this partition may be committed.
+    /// Whether the offsets of all these partitions may be committed. As in Kafka one that may not spoils the whole commit.
     ///
     /// # Errors
     /// STALE_MEMBER_EPOCH if not, or ILLEGAL_GENERATION to a member of the classic protocol.
-    pub(in crate::embedded::state) fn check(&self, topic: &TopicId, partition: i32) -> Result<(), ErrorCode> {
+    pub(in crate::embedded::state) fn check(
+        &self,
+        mut partitions: impl Iterator<Item = (TopicId, i32)>,
+    ) -> Result<(), ErrorCode> {
         let Self::Since { epoch, held, code } = self else { return Ok(()) };
-        let since = held.get(topic).and_then(|held| held.get(&partition));
-        since.filter(|since| *since <= epoch).map(drop).ok_or(*code)
+        let had = |(topic, partition): (TopicId, i32)| {
+            held.get(&topic).and_then(|held| held.get(&partition)).is_some_and(|since| since <= epoch)
+        };
+        if partitions.all(had) { Ok(()) } else { Err(*code) }
     }
 }
 
@@ -45,11 +50,10 @@ impl ConsumerGroup {
             return Ok(Allowed::All);
         }
         let member = self.members.get(by.member_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
-        let is_classic = member.classic.is_some();
-        if !by.transactional && !is_classic && by.version < 9 {
+        if !by.transactional && member.classic.is_none() && by.version < 9 {
             return Err(ErrorCode::UNSUPPORTED_VERSION);
         }
-        let code = if is_classic { ErrorCode::ILLEGAL_GENERATION } else { ErrorCode::STALE_MEMBER_EPOCH };
+        let code = member.code_of_another_epoch();
         if epoch > member.epoch {
             return Err(code);
         }
@@ -66,13 +70,13 @@ impl ConsumerGroup {
     /// Whether offsets may be fetched: by a member in its epoch, or from outside without either.
     ///
     /// # Errors
-    /// UNKNOWN_MEMBER_ID, STALE_MEMBER_EPOCH.
+    /// UNKNOWN_MEMBER_ID; STALE_MEMBER_EPOCH, or ILLEGAL_GENERATION to a member of the classic protocol.
     pub(in crate::embedded::state) fn check_fetch(&self, member_id: Option<&str>, epoch: i32) -> Result<(), ErrorCode> {
         if member_id.is_none() && epoch < 0 {
             return Ok(());
         }
         let member = self.members.get(member_id.unwrap_or_default()).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
-        if member.epoch == epoch { Ok(()) } else { Err(ErrorCode::STALE_MEMBER_EPOCH) }
+        if member.epoch == epoch { Ok(()) } else { Err(member.code_of_another_epoch()) }
     }
 
     /// Whether any member subscribes to a topic: its offsets are then not to be deleted.
@@ -108,11 +112,14 @@ mod tests {
     #[test]
     fn a_member_commits_in_its_epoch_or_what_it_has_had_since_the_one_it_names() {
         let group = group();
-        let check = |epoch, partition| group.check_committer(by("m", epoch, 9))?.check(&T, partition);
+        let check = |epoch, partitions: &[i32]| {
+            group.check_committer(by("m", epoch, 9))?.check(partitions.iter().map(|partition| (T, *partition)))
+        };
         let stale = Err(ErrorCode::STALE_MEMBER_EPOCH);
-        assert_eq!(check(5, 7), Ok(()), "in the newest epoch anything");
-        assert_eq!([check(4, 0), check(4, 1), check(4, 2), check(4, 7)], [Ok(()), stale, Ok(()), stale]);
-        assert_eq!(check(6, 0), stale);
+        assert_eq!(check(5, &[7]), Ok(()), "in the newest epoch anything");
+        assert_eq!([check(4, &[0]), check(4, &[1]), check(4, &[2]), check(4, &[7])], [Ok(()), stale, Ok(()), stale]);
+        assert_eq!([check(4, &[0, 2]), check(4, &[0, 1])], [Ok(()), stale], "one that it may not is enough");
+        assert_eq!(check(6, &[0]), stale);
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl State {
         let any = request.topics.iter().zip(&names).any(|(topic, name)| {
             name.as_ref().is_ok_and(|name| topic.partitions.iter().any(|one| exists(name, one.partition_index)))
         });
-        let checked = if any { self.check_commit(context, &request) } else { Ok(Allowed::All) };
+        let checked = if any { self.check_commit(context, &request, &names) } else { Ok(()) };
         let expires = (request.retention_time_ms >= 0)
             .then(|| context.now.saturating_add(Duration::from_millis(request.retention_time_ms.unsigned_abs())));
         let topics = request.topics.iter().zip(names).map(|(topic, name)| {
@@ -48,8 +48,7 @@ impl State {
                     self.topics
                         .partition(name, partition.partition_index)
                         .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-                    let topic_id = self.topics.get(name).map_or([0; 16], |topic| topic.id);
-                    checked.as_ref().map_err(|code| *code)?.check(&topic_id, partition.partition_index)?;
+                    checked?;
                     self.fault_at(ApiKey::OFFSET_COMMIT, name, partition.partition_index)?;
                     self.commit_one(&request.group_id, name, partition, context.now, expires)
                 });
@@ -71,7 +70,13 @@ impl State {
         found.map(|topic| topic.name.clone()).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
     }
 
-    fn check_commit(&mut self, context: &Context, request: &OffsetCommitRequest) -> Result<Allowed, ErrorCode> {
+    /// `names` are those of the request's topics, as far as they exist.
+    fn check_commit(
+        &mut self,
+        context: &Context,
+        request: &OffsetCommitRequest,
+        names: &[Result<String, ErrorCode>],
+    ) -> Result<(), ErrorCode> {
         self.check_coordinator(context, Coordinated::Group, &request.group_id)?;
         let committer = Committer {
             group: &request.group_id,
@@ -88,7 +93,20 @@ impl State {
                 group.touch(turn, &request.member_id);
             }
         });
-        Ok(allowed)
+        let known = request.topics.iter().zip(names).filter_map(|(topic, name)| Some((topic, name.as_ref().ok()?)));
+        allowed.check(known.flat_map(|(topic, name)| {
+            let id = |one: &OffsetCommitRequestPartition| {
+                self.committable(name, one.partition_index, one.committed_metadata.as_deref())
+            };
+            topic.partitions.iter().filter_map(id)
+        }))
+    }
+
+    /// The topic id and number of a partition, if it exists and what is committed for it is short enough.
+    pub(super) fn committable(&self, topic: &str, partition: i32, metadata: Option<&str>) -> Option<([u8; 16], i32)> {
+        self.topics.partition(topic, partition)?;
+        self.check_metadata(metadata).ok()?;
+        Some((self.topics.get(topic)?.id, partition))
     }
 
     /// Whether someone may commit, and what. A group that nobody knows is made for whoever needs no members.

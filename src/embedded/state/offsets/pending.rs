@@ -4,7 +4,6 @@ use super::Committed;
 use super::commit::Committer;
 use crate::ErrorCode;
 use crate::embedded::state::State;
-use crate::embedded::state::consumer_group::Allowed;
 use crate::embedded::state::{Context, Coordinated};
 use crate::protocol::messages::ApiKey;
 use crate::protocol::messages::txn_offset_commit::{
@@ -31,10 +30,8 @@ impl State {
             let partitions = topic.partitions.iter().map(|partition| {
                 let index = partition.partition_index;
                 let known = self.topics.partition(&topic.name, index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
-                let topic_id = self.topics.get(&topic.name).map_or([0; 16], |topic| topic.id);
                 let pended = known
-                    .and(checked.as_ref().map_err(|code| *code))
-                    .and_then(|allowed| allowed.check(&topic_id, index))
+                    .and(checked)
                     .map_err(transactional)
                     .and_then(|()| self.pend_one(context, request, &topic.name, partition));
                 let error_code = pended.err().unwrap_or(ErrorCode::NONE).0;
@@ -46,7 +43,7 @@ impl State {
         topics
     }
 
-    fn check_pending(&mut self, context: &Context, request: &TxnOffsetCommitRequest) -> Result<Allowed, ErrorCode> {
+    fn check_pending(&mut self, context: &Context, request: &TxnOffsetCommitRequest) -> Result<(), ErrorCode> {
         if request.group_id.is_empty() {
             return Err(ErrorCode::INVALID_GROUP_ID);
         }
@@ -59,7 +56,13 @@ impl State {
             transactional: true,
             version: context.version,
         };
-        self.check_committer(committer, context.now)
+        let allowed = self.check_committer(committer, context.now)?;
+        allowed.check(request.topics.iter().flat_map(|topic| {
+            let id = |one: &TxnOffsetCommitRequestPartition| {
+                self.committable(&topic.name, one.partition_index, one.committed_metadata.as_deref())
+            };
+            topic.partitions.iter().filter_map(id)
+        }))
     }
 
     fn pend_one(
