@@ -203,6 +203,7 @@ impl ConsumerGroup {
         self.members.retain(|id, _| !ids.contains(id));
         self.target.retain(|id, _| !ids.contains(id));
         self.expressions.update(self.members.values());
+        self.expressions.resolve(around.topics);
         self.metadata = self.subscribed_topics(around.topics);
         self.epoch += 1;
     }
@@ -252,6 +253,7 @@ impl ConsumerGroup {
         if changed {
             self.expressions.update(self.members.values());
         }
+        self.expressions.resolve(around.topics);
         let metadata = self.subscribed_topics(around.topics);
         if changed || metadata != self.metadata {
             self.epoch += 1;
