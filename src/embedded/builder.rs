@@ -189,7 +189,7 @@ impl ClusterBuilder {
             let ports = sockets.iter().map(|socket| Ok(socket.local_addr()?.port())).collect::<io::Result<_>>();
             let ports = ports.map_err(|error| Error::io(error, "asking for a port"))?;
             let rack = self.racks.get(at % self.racks.len().max(1)).cloned();
-            bound.brokers.push(Broker { id, host: "127.0.0.1".into(), ports, rack, running: true });
+            bound.brokers.push(Broker { id, host: "127.0.0.1".into(), ports, rack, running: true, registered: true });
             bound.ports.push((id, sockets));
             bound.reservations.extend(reservations.into_iter().flatten());
         }

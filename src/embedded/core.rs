@@ -107,7 +107,8 @@ impl Core {
     /// Takes in a connection to a broker; `None` if that broker does not run or there are too many.
     pub(super) fn connect(&self, broker: i32, listener: usize, socket: TcpStream) -> Option<Arc<Link>> {
         let mut inner = self.lock();
-        if inner.ended || !inner.state.brokers.is_running(broker) || inner.links.len() >= self.limits.connections {
+        let runs = inner.state.brokers.get(broker).is_some_and(|broker| broker.running);
+        if inner.ended || !runs || inner.links.len() >= self.limits.connections {
             return None;
         }
         let id = ConnectionId(inner.next_connection);

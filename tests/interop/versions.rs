@@ -8,7 +8,7 @@ use crate::transcript::Transcript;
 
 /// What the embedded cluster does not serve, and so does not offer: share and streams groups, delegation tokens, and the care
 /// of real disks and controllers.
-const NOT_SERVED: [&str; 22] = [
+const NOT_SERVED: [&str; 21] = [
     "AddRaftVoter",
     "AlterReplicaLogDirs",
     "AlterShareGroupOffsets",
@@ -29,7 +29,6 @@ const NOT_SERVED: [&str; 22] = [
     "ShareGroupHeartbeat",
     "StreamsGroupDescribe",
     "StreamsGroupHeartbeat",
-    "UnregisterBroker",
     "WriteShareGroupState",
 ];
 

@@ -25,7 +25,7 @@ impl State {
             let (error_code, error_message) = (code.0, Some(message));
             return Reply::of(DescribeClusterResponse { error_code, error_message, ..Default::default() });
         }
-        let brokers = self.brokers.iter().filter(|broker| broker.running || request.include_fenced_brokers);
+        let brokers = self.brokers.registered().filter(|broker| broker.running || request.include_fenced_brokers);
         let brokers = brokers.map(|broker| DescribeClusterBroker {
             broker_id: broker.id,
             host: broker.host.clone(),

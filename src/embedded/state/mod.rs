@@ -46,6 +46,7 @@ mod test_support;
 mod timers;
 mod topics;
 mod transactions;
+mod unregister_broker;
 mod users;
 
 pub(super) use brokers::{Broker, Brokers};
@@ -234,6 +235,7 @@ served! {
     ALTER_PARTITION_REASSIGNMENTS AlterPartitionReassignmentsRequest alter_partition_reassignments,
     LIST_PARTITION_REASSIGNMENTS ListPartitionReassignmentsRequest list_partition_reassignments,
     DESCRIBE_CLUSTER DescribeClusterRequest describe_cluster,
+    UNREGISTER_BROKER UnregisterBrokerRequest unregister_broker,
     LIST_CONFIG_RESOURCES ListConfigResourcesRequest list_config_resources,
     DESCRIBE_TOPIC_PARTITIONS DescribeTopicPartitionsRequest describe_topic_partitions,
     SASL_AUTHENTICATE SaslAuthenticateRequest sasl_authenticate,

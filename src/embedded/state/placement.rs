@@ -52,7 +52,7 @@ impl State {
         let mut sorted = replicas.to_vec();
         sorted.sort_unstable();
         for (at, id) in sorted.iter().enumerate() {
-            if self.brokers.get(*id).is_none() {
+            if !self.brokers.get(*id).is_some_and(|broker| broker.registered) {
                 return refused(format!("broker {id}, but no such broker is registered."));
             }
             if at > 0 && sorted.get(at - 1) == Some(id) {
@@ -97,7 +97,7 @@ pub(super) fn too_many() -> Refusal {
 fn in_turns(brokers: &Brokers, running: bool) -> Vec<i32> {
     let mut places: BTreeMap<Option<&str>, usize> = BTreeMap::new();
     let mut turns: Vec<(usize, Option<&str>, i32)> = Vec::new();
-    for broker in brokers.iter().filter(|broker| broker.running == running) {
+    for broker in brokers.registered().filter(|broker| broker.running == running) {
         let rack = broker.rack.as_deref();
         let place = places.entry(rack).or_default();
         turns.push((if rack.is_some() { *place } else { 0 }, rack, broker.id));

@@ -58,7 +58,7 @@ impl State {
             return (CurrentLeader { id: -1, epoch: -1 }, None);
         };
         let leader = CurrentLeader { id: partition.leader.unwrap_or(-1), epoch: partition.leader_epoch };
-        (leader, self.brokers.get(leader.id).filter(|broker| broker.running))
+        (leader, self.brokers.get(leader.id).filter(|broker| broker.is_active()))
     }
 
     /// A topic by the id that a request has instead of its name.

@@ -20,7 +20,10 @@ impl Harness {
 
     /// With broker settings, by Kafka's names.
     pub(super) fn with(brokers: i32, settings: &[(&str, &str)]) -> Self {
-        let broker = |id: i32| Broker { id, host: "localhost".into(), ports: vec![9092], rack: None, running: true };
+        let broker = |id: i32| {
+            let (host, ports) = ("localhost".to_owned(), vec![9092]);
+            Broker { id, host, ports, rack: None, running: true, registered: true }
+        };
         let mut all = Settings::default();
         settings.iter().for_each(|(name, value)| all.set(*name, *value));
         let state = State::new(all, Brokers::new((1..=brokers).map(broker)), 1_700_000_000_000, 7);

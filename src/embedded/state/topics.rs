@@ -182,6 +182,18 @@ impl State {
         if let Some(broker) = self.brokers.get_mut(id) {
             broker.running = false;
         }
+        self.give_up_partitions(id);
+    }
+
+    /// A broker is no part of the cluster any more, whether it runs or not.
+    pub(super) fn broker_unregistered(&mut self, id: i32) {
+        if let Some(broker) = self.brokers.get_mut(id) {
+            broker.registered = false;
+        }
+        self.give_up_partitions(id);
+    }
+
+    fn give_up_partitions(&mut self, id: i32) {
         for partition in self.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
             if partition.isr.len() > 1 {
                 partition.isr.retain(|replica| *replica != id);
@@ -195,10 +207,10 @@ impl State {
         self.leaders_changed();
     }
 
-    /// A broker has come back: it is in sync at once, and leads what has no leader.
+    /// A broker has come back: it is registered and in sync at once, and leads what has no leader.
     pub(in crate::embedded) fn broker_started(&mut self, id: i32) {
         if let Some(broker) = self.brokers.get_mut(id) {
-            broker.running = true;
+            (broker.running, broker.registered) = (true, true);
         }
         for partition in self.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
             let eligible = partition.isr.contains(&id) || partition.leader.is_some();

@@ -68,6 +68,7 @@ public class Administration {
             + ", a controller " + (cluster.controller().get() != null)
             + ", racks " + cluster.nodes().get().stream().map(node -> node.hasRack()).toList()
             + ", operations " + cluster.authorizedOperations().get());
+        report("a broker that there is not is unregistered", admin.unregisterBroker(77).all());
         System.out.println("the id is 22 characters: " + (cluster.clusterId().get().length() == 22));
         Map<String, Object> features = new TreeMap<>(admin.describeFeatures().featureMetadata().get().finalizedFeatures());
         System.out.println("group.version " + features.get("group.version")

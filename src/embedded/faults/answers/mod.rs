@@ -95,6 +95,7 @@ failing! {
     SaslHandshakeRequest,
     SyncGroupRequest,
     TxnOffsetCommitRequest,
+    UnregisterBrokerRequest,
     UpdateFeaturesRequest,
     WriteTxnMarkersRequest,
 }
@@ -137,5 +138,6 @@ fail_at_the_top! {
     SaslAuthenticateRequest SaslAuthenticateResponse,
     SaslHandshakeRequest SaslHandshakeResponse,
     SyncGroupRequest SyncGroupResponse,
+    UnregisterBrokerRequest UnregisterBrokerResponse,
     UpdateFeaturesRequest UpdateFeaturesResponse,
 }

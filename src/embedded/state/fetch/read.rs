@@ -97,7 +97,7 @@ impl State {
             return None;
         }
         let in_rack = |id: &i32| {
-            let broker = self.brokers.get(*id).filter(|broker| broker.running);
+            let broker = self.brokers.get(*id).filter(|broker| broker.is_active());
             broker.is_some_and(|broker| broker.rack.as_deref() == Some(&fetch.rack))
         };
         if in_rack(&fetch.context.broker) {
