@@ -240,7 +240,8 @@ public class Transactions {
     }
 
     private String committed(String group) throws Exception {
-        // The markers come after the answer to the producer.
+        // Admin leaves out what is in doubt, and the markers come after the answer to the producer.
+        settled();
         Map<TopicPartition, OffsetAndMetadata> all = admin.listConsumerGroupOffsets(group,
             new ListConsumerGroupOffsetsOptions().requireStable(true)).partitionsToOffsetAndMetadata().get();
         Map<String, String> sorted = new TreeMap<>();
