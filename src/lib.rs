@@ -58,7 +58,8 @@
 //! # }
 //! ```
 //!
-//! where `client.properties` is one that Kafka's tools take, with stores in PEM:
+//! where `client.properties` is one that Kafka's tools take, with stores in PEM, or also in PKCS#12 and JKS with the feature
+//! `stores`:
 //!
 //! ```text
 //! security.protocol=SASL_SSL
@@ -83,7 +84,7 @@
 //! `tls` takes its cryptography from the provider that the process has installed for rustls, and if there is none, from
 //! graviola, which needs no C compiler but a processor of about 2014 or later. `tls-ring`, not on by default, puts ring in
 //! its place, for any processor, and needs a C compiler. `oidc`, not on by default, gets tokens for OAUTHBEARER from an OpenID
-//! provider.
+//! provider. `stores`, not on by default, reads Java's stores of certificates and keys, and encrypted keys in PEM.
 //!
 //! `embedded`, not on by default, is a Kafka cluster in this process, `sarameya::embedded::Cluster`, for first runs and for tests
 //! of programs that use Kafka.

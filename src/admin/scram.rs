@@ -3,13 +3,13 @@
 use super::routing::Route;
 use super::values::coded;
 use super::{Admin, Results, outcome};
+use crate::config::Secret;
 use crate::protocol::messages::alter_user_scram_credentials::{
     AlterUserScramCredentialsRequest, ScramCredentialDeletion, ScramCredentialUpsertion,
 };
 use crate::protocol::messages::describe_user_scram_credentials::{
     DescribeUserScramCredentialsRequest, DescribeUserScramCredentialsResult, UserName,
 };
-use crate::sasl::Secret;
 use crate::sasl::scram::ScramMechanism as Hashing;
 use crate::{Error, ErrorCode, ErrorKind, Result};
 use bytes::Bytes;

@@ -513,12 +513,19 @@ mod tests {
     #[cfg(feature = "tls")]
     fn tls_is_taken_from_kafkas_settings() {
         let tls = "bootstrap.servers=a:1\nsecurity.protocol=ssl\nssl.endpoint.identification.algorithm=";
+        // With the feature it is only the file that is missing.
+        let (store_type, key_store_type) = if cfg!(feature = "stores") {
+            ("ssl.truststore.location", "ssl.keystore.location")
+        } else {
+            ("ssl.truststore.type", "ssl.keystore.type")
+        };
         for (settings, setting) in [
             ("ssl.truststore.location=/no/ca.pem", "ssl.truststore.location"),
-            ("ssl.truststore.location=/no/ca.jks\nssl.truststore.type=JKS", "ssl.truststore.type"),
+            ("ssl.truststore.location=/no/ca.jks\nssl.truststore.type=JKS", store_type),
+            ("ssl.truststore.location=/no/ca\nssl.truststore.type=BCFKS", "ssl.truststore.type"),
             ("ssl.truststore.location=/no/a\nssl.truststore.certificates=b", "ssl.truststore.location"),
             ("ssl.truststore.certificates=-----BEGIN X", "ssl.truststore.certificates"),
-            ("ssl.keystore.location=/no/me.p12\nssl.keystore.type=PKCS12", "ssl.keystore.type"),
+            ("ssl.keystore.location=/no/me.p12\nssl.keystore.type=PKCS12", key_store_type),
             ("ssl.keystore.key=x", "ssl.keystore.certificate.chain"),
             ("ssl.keystore.certificate.chain=x", "ssl.keystore.key"),
             ("ssl.keystore.location=/no/a\nssl.keystore.key=x", "ssl.keystore.location"),

@@ -3,6 +3,7 @@
 mod jaas;
 mod known;
 mod properties;
+mod secret;
 mod security;
 #[cfg(feature = "tls")]
 mod tls;
@@ -10,16 +11,18 @@ mod tls;
 pub(crate) use jaas::Jaas;
 pub use properties::Properties;
 pub(crate) use properties::Setting;
+pub(crate) use secret::Secret;
 pub(crate) use security::SecurityProtocol;
 #[cfg(feature = "tls")]
-pub(crate) use tls::{Pem, Verification};
+pub(crate) use tls::{Pem, StorePasswords, Verification};
 #[cfg(feature = "tls")]
 pub use tls::{Tls, TlsVersion};
 
 use crate::{Error, Result};
 use std::net::Ipv6Addr;
 
-/// Parses `host:port,host:port`; an IPv6 address stands in brackets.
+/// Parses `host:port,host:port`; an IPv6 address stands in brackets. A listener's name may stand before each, as in
+/// `SSL://host:port`, and says nothing: how connections are protected, `security.protocol` says.
 pub(crate) fn address_list(setting: &str, list: &str) -> Result<Vec<(String, u16)>> {
     let mut addresses = Vec::new();
     for address in list.split(',').map(str::trim).filter(|a| !a.is_empty()) {
@@ -35,9 +38,14 @@ pub(crate) fn address_list(setting: &str, list: &str) -> Result<Vec<(String, u16
 }
 
 fn host_and_port(address: &str) -> Option<(&str, u16)> {
-    // A listener name in front, as in advertised.listeners, is tolerated by Kafka's tools.
+    // A listener's name in front, as in advertised.listeners, is tolerated by Kafka's tools. The scheme of a web page is no
+    // such name but a mistake.
     let bare = match address.split_once("://") {
-        Some((listener, bare)) => listener.eq_ignore_ascii_case("PLAINTEXT").then_some(bare)?,
+        Some((listener, _)) if ["http", "https"].iter().any(|web| listener.eq_ignore_ascii_case(web)) => return None,
+        Some((listener, bare)) => {
+            let named = listener.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'));
+            (named && !listener.is_empty()).then_some(bare)?
+        }
         None => address,
     };
     let (host, port) = bare.rsplit_once(':')?;
@@ -66,6 +74,9 @@ mod tests {
         let parsed = address_list("bootstrap.servers", " a:1, [::1]:9092 ,PLAINTEXT://b:2,[fe80::1%eth0]:3").unwrap();
         assert_eq!(parsed, [("a".into(), 1), ("::1".into(), 9092), ("b".into(), 2), ("fe80::1%eth0".into(), 3)]);
         assert_eq!(address_list("s", "plaintext://my_host-1.x:65535").unwrap(), [("my_host-1.x".into(), 65535)]);
+        let prefixed =
+            address_list("s", "SSL://a:1,sasl_ssl://[::1]:2,SASL_PLAINTEXT://b:3,CLIENTS-1.x://c:4").unwrap();
+        assert_eq!(prefixed, [("a".into(), 1), ("::1".into(), 2), ("b".into(), 3), ("c".into(), 4)]);
         for bad in [
             "",
             ",",
@@ -86,7 +97,10 @@ mod tests {
             "::1]:1",
             "[[::1]]:1",
             "[::1%]:1",
-            "SSL://a:1",
+            "HTTPS://a:1",
+            "SSL:a:1",
+            "SSL://SSL://a:1",
+            "S L://a:1",
             "PLAINTEXT://",
             "://a:1",
             "a\0:1",

@@ -12,7 +12,9 @@ use zeroize::Zeroizing;
 /// Settings by their Kafka names, such as `linger.ms`: what a `client.properties` file of Kafka's own tools holds.
 ///
 /// Builders take from it what is theirs. A name that Kafka's clients know and this crate has no use for is logged as a
-/// warning when it is added; any other name is an error.
+/// warning when it is added; any other name is an error. A few names are not Kafka's: `receive.message.max.bytes`,
+/// `socket.keepalive.enable` and `socket.nagle.disable` are librdkafka's, and `proxy.url`, `proxy.username` and `proxy.password`
+/// this crate's own, since Kafka's clients know no proxies.
 ///
 /// ```
 /// let properties: sarameya::Properties = "client.id=example\n# a comment\nlinger.ms = 5\n".parse()?;
@@ -93,12 +95,15 @@ const USED: &[&str] = &[
     "ssl.cipher.suites",
     "ssl.enabled.protocols",
     "ssl.endpoint.identification.algorithm",
+    "ssl.key.password",
     "ssl.keystore.certificate.chain",
     "ssl.keystore.key",
     "ssl.keystore.location",
+    "ssl.keystore.password",
     "ssl.keystore.type",
     "ssl.truststore.certificates",
     "ssl.truststore.location",
+    "ssl.truststore.password",
     "ssl.truststore.type",
 ];
 

@@ -2,7 +2,7 @@
 
 use super::Properties;
 #[cfg(feature = "tls")]
-use super::{Pem, Tls, TlsVersion, tls::Identity};
+use super::{Pem, Secret, StorePasswords, Tls, TlsVersion, tls::Identity};
 use crate::{Error, Result};
 
 /// How a client and its brokers protect what they say. Kafka: `security.protocol`.
@@ -62,6 +62,10 @@ impl Tls {
             (None, Some(pem)) => Some(Pem::memory(pem, "ssl.truststore.certificates")),
             (None, None) => None,
         };
+        let secret = |name| get(name).map(Secret::new);
+        tls.roots_password = secret("ssl.truststore.password");
+        tls.identity_passwords =
+            StorePasswords { store: secret("ssl.keystore.password"), key: secret("ssl.key.password") };
         tls.identity =
             identity(get("ssl.keystore.location"), get("ssl.keystore.certificate.chain"), get("ssl.keystore.key"))?;
         match properties.get("ssl.endpoint.identification.algorithm").map(str::trim) {
@@ -89,16 +93,43 @@ impl Tls {
     }
 }
 
-/// The type of a store that is not named is found out from what is in it.
+/// Stores are told apart by what is in them, as Java does it for JKS and PKCS12. What can't be read is refused by name.
 #[cfg(feature = "tls")]
 fn check_store_type(properties: &Properties, name: &str, location: &str) -> Result<()> {
     let given = properties.get(name).map(str::trim).filter(|_| properties.get(location).is_some());
-    match given {
-        Some(kind) if !kind.eq_ignore_ascii_case("PEM") => {
-            let why = format!("{kind} is not supported; convert the store to PEM and say {name}=PEM");
-            Err(Error::config(name, why))
+    let Some(kind) = given else { return Ok(()) };
+    match why_not(name, kind, cfg!(feature = "stores")) {
+        Some(why) => Err(Error::config(name, why)),
+        None => Ok(()),
+    }
+}
+
+/// Why a store of this type can't be read, if it can't.
+#[cfg(feature = "tls")]
+fn why_not(name: &str, kind: &str, with_stores: bool) -> Option<String> {
+    let is_one_of = |known: &[&str]| known.iter().any(|known| kind.eq_ignore_ascii_case(known));
+    if is_one_of(&["JKS", "PKCS12"]) {
+        let why = format!("{kind} needs sarameya's feature stores; or convert the store to PEM and say {name}=PEM");
+        return Some(why).filter(|_| !with_stores);
+    }
+    let why = format!("{kind} is none of PEM, PKCS12 and JKS; convert the store to one of them");
+    Some(why).filter(|_| !is_one_of(&["PEM"]))
+}
+
+#[cfg(all(test, feature = "tls"))]
+mod tests {
+    use super::why_not;
+
+    #[test]
+    fn a_type_of_store_that_needs_the_feature_names_it() {
+        let setting = "ssl.keystore.type";
+        for kind in ["JKS", "pkcs12"] {
+            assert_eq!(why_not(setting, kind, true), None);
+            let why = why_not(setting, kind, false).unwrap();
+            assert!(why.contains("feature stores") && why.contains("ssl.keystore.type=PEM"), "{why}");
         }
-        _ => Ok(()),
+        assert_eq!((why_not(setting, "pem", true), why_not(setting, "PEM", false)), (None, None));
+        assert!(why_not(setting, "BCFKS", true).unwrap().contains("none of PEM, PKCS12 and JKS"));
     }
 }
 

@@ -1,5 +1,6 @@
 //! What TLS trusts and shows.
 
+use super::Secret;
 use crate::{Error, ErrorKind, Result};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -32,7 +33,9 @@ const PEM_BYTES_MAX: u64 = 16 * 1024 * 1024;
 #[must_use]
 pub struct Tls {
     pub(crate) roots: Option<Pem>,
+    pub(crate) roots_password: Option<Secret>,
     pub(crate) identity: Option<Identity>,
+    pub(crate) identity_passwords: StorePasswords,
     pub(crate) verification: Verification,
     pub(crate) versions: Option<Vec<TlsVersion>>,
     pub(crate) cipher_suites: Option<Vec<String>>,
@@ -55,6 +58,13 @@ pub(crate) struct Identity {
     pub(crate) key: Pem,
 }
 
+/// What a store of certificates and keys, and the key in it, are locked with.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StorePasswords {
+    pub(crate) store: Option<Secret>,
+    pub(crate) key: Option<Secret>,
+}
+
 /// What of a broker's certificate is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Verification {
@@ -64,7 +74,7 @@ pub(crate) enum Verification {
     Nothing,
 }
 
-/// Text in PEM format, and where it is.
+/// Text in PEM format or a store in another, and where it is.
 #[derive(Clone)]
 pub(crate) enum Pem {
     File { path: PathBuf, setting: &'static str },
@@ -93,9 +103,41 @@ impl Tls {
         self
     }
 
+    /// Trusts the certificate authorities in this store, and no others. It may be PKCS#12 or JKS, as Java's `keytool` makes
+    /// them (feature `stores`); its content says which. Without a password, [`ca_file`](Self::ca_file) takes one too: one in
+    /// JKS is then not checked for changes.
+    ///
+    /// Kafka: `ssl.truststore.location`, `ssl.truststore.password`; `ssl.truststore.type` JKS or PKCS12.
+    #[cfg(feature = "stores")]
+    pub fn ca_store(mut self, path: impl Into<PathBuf>, password: impl Into<String>) -> Self {
+        self.roots_password = Some(Secret::new(password));
+        self.ca_file(path)
+    }
+
+    /// Shows brokers the certificate of the first key in this store, PKCS#12 or JKS, as Java's `keytool` makes them (feature
+    /// `stores`); its content says which.
+    ///
+    /// Kafka: `ssl.keystore.location`, `ssl.keystore.password`; `ssl.keystore.type` JKS or PKCS12. Defaults to none.
+    #[cfg(feature = "stores")]
+    pub fn identity_store(mut self, path: impl Into<PathBuf>, password: impl Into<String>) -> Self {
+        self.identity_passwords.store = Some(Secret::new(password));
+        let path = path.into();
+        self.identity_files(path.clone(), path)
+    }
+
+    /// The password of the client's key itself: of an encrypted key in PEM (PKCS#8), or of one in a JKS store that has another
+    /// password than the store (feature `stores`).
+    ///
+    /// Kafka: `ssl.key.password`. Defaults to the store's.
+    #[cfg(feature = "stores")]
+    pub fn key_password(mut self, password: impl Into<String>) -> Self {
+        self.identity_passwords.key = Some(Secret::new(password));
+        self
+    }
+
     /// Shows brokers the certificate in the one file, with the key in the other, for `ssl.client.auth` (mTLS). The chain
-    /// begins with the client's own certificate. Both may be the same file. The key is one in PKCS#8, PKCS#1 or SEC1, not
-    /// encrypted.
+    /// begins with the client's own certificate. Both may be the same file. The key is one in PKCS#8, PKCS#1 or SEC1; an
+    /// encrypted one in PKCS#8 needs the feature `stores` and `key_password`.
     ///
     /// Kafka: `ssl.keystore.location` with `ssl.keystore.type` PEM, which has both in one file. Defaults to none.
     pub fn identity_files(mut self, certificates: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {

@@ -7,7 +7,7 @@ use super::listener::Listener;
 use super::port::{self, Reservation};
 use super::server::Server;
 use super::state::{Broker, Brokers, LOG_MEMORY, Settings, State};
-use crate::sasl::Secret;
+use crate::config::Secret;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::io;

@@ -9,7 +9,7 @@ pub(super) fn decode(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let _ = (properties(&text), Jaas::parse(&text), address_list("bootstrap.servers", &text));
     #[cfg(feature = "tls")]
-    let _ = (crate::net::pem::certificates(data), crate::net::pem::private_key(data));
+    let _ = (crate::net::pem::certificates(data), crate::net::pem::private_key(data, None));
 }
 
 /// As far as the settings go without a file being read.
@@ -38,7 +38,7 @@ pub(super) fn check(data: &[u8]) {
     }
     #[cfg(feature = "tls")]
     {
-        let _ = (crate::net::pem::certificates(data), crate::net::pem::private_key(data));
+        let _ = (crate::net::pem::certificates(data), crate::net::pem::private_key(data, None));
     }
 }
 

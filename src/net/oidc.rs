@@ -1,8 +1,8 @@
 //! Tokens for OAUTHBEARER from an OpenID provider, by the client credentials grant (RFC 6749, section 4.4; KIP-768).
 
 use super::tls::{pem, provider};
-use crate::config::{Jaas, Pem, Properties};
-use crate::sasl::{OAuthBearerToken, OAuthBearerTokenProvider, Secret};
+use crate::config::{Jaas, Pem, Properties, Secret};
+use crate::sasl::{OAuthBearerToken, OAuthBearerTokenProvider};
 use crate::{Error, ErrorKind, Result};
 use base64ct::{Base64, Encoding};
 use std::fmt;

@@ -6,9 +6,8 @@ mod exchange;
 mod oauth;
 pub(crate) mod plain;
 pub(crate) mod scram;
-mod secret;
 mod settings;
 
+pub(crate) use crate::config::Secret;
 pub(crate) use exchange::{Exchange, Step};
-pub(crate) use secret::Secret;
 pub use settings::{CredentialProvider, Credentials, OAuthBearerToken, OAuthBearerTokenProvider, Sasl};

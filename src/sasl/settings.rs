@@ -1,8 +1,7 @@
 //! Who a client says it is, and how it proves that.
 
-use super::Secret;
 use super::scram::ScramMechanism;
-use crate::config::{Jaas, Properties};
+use crate::config::{Jaas, Properties, Secret};
 use crate::{Error, ErrorKind, Result};
 use std::collections::BTreeMap;
 use std::fmt;

@@ -9,7 +9,7 @@ use sarameya::{Client, ErrorKind, ProducerRecord, Properties, Result, SyncProduc
 
 use crate::support::examples;
 use crate::support::kafka::loopback;
-use crate::support::pki::write;
+use crate::support::pki::{Stores, write};
 use crate::support::secured::Secured;
 use crate::support::unique;
 
@@ -195,7 +195,21 @@ fn a_file_of_settings_works_with_kafkas_tools_and_with_the_examples_4_3_0() {
     let secured = Secured::shared();
     let store = secured.client.write(&secured.directory, &unique("store"));
     let inline = |text: &str| text.trim().replace('\n', " ");
+    let stores = |kind: &str, key: &str| {
+        let stores = Stores::make(kind, &secured.directory, &secured.ca, &secured.client, "store-secret", key);
+        format!(
+            "ssl.truststore.location={}\nssl.truststore.password=store-secret\nssl.keystore.location={}\n\
+             ssl.keystore.password=store-secret\nssl.key.password={key}\n",
+            stores.trusted.display(),
+            stores.identity.display()
+        )
+    };
     for (what, settings) in [
+        ("jks", stores("JKS", "key-secret")),
+        (
+            "pkcs12",
+            format!("{}ssl.truststore.type=PKCS12\nssl.keystore.type=PKCS12\n", stores("PKCS12", "store-secret")),
+        ),
         (
             "files",
             format!(
@@ -218,7 +232,8 @@ fn a_file_of_settings_works_with_kafkas_tools_and_with_the_examples_4_3_0() {
     ] {
         let file = write(&secured.directory, &unique(what), &format!("security.protocol=SSL\n{settings}"));
         let (file, topic) = (file.display().to_string(), unique("settings"));
-        let address = secured.address("MUTUAL");
+        // As it stands in listeners, which Kafka's tools take.
+        let address = format!("SSL://{}", secured.address("MUTUAL"));
         let arguments = ["--bootstrap-server", &address, "--command-config", &file, "--topic", &topic];
         secured.cluster.create_topic(&topic, 1);
         let sent = examples::spawn("sync_producer", &[&arguments[..], &["--key", "k", "--value", "ours"]].concat());
@@ -233,4 +248,29 @@ fn a_file_of_settings_works_with_kafkas_tools_and_with_the_examples_4_3_0() {
         let client = Client::builder().bootstrap_servers(&address).properties(&Properties::from_file(&file).unwrap());
         send(&client.unwrap().build().unwrap()).unwrap();
     }
+}
+
+#[test]
+fn l5_an_encrypted_key_in_pem_is_shown_with_its_password_4_3_0() {
+    require_kafka!();
+    let secured = Secured::shared();
+    let store = format!("{}{}", secured.client.encrypted_key("key-secret"), secured.client.certificate);
+    let store = write(&secured.directory, &unique("encrypted"), &store);
+    let settings = |password: &str| -> Properties {
+        let text = format!(
+            "security.protocol=SSL\nssl.truststore.type=PEM\nssl.truststore.location={}\nssl.keystore.type=PEM\n\
+             ssl.keystore.location={}\nssl.key.password={password}\n",
+            secured.ca.display(),
+            store.display()
+        );
+        text.parse().unwrap()
+    };
+    let build = |password: &str| {
+        let builder = Client::builder().bootstrap_servers(secured.address("MUTUAL"));
+        builder.properties(&settings(password)).unwrap().build()
+    };
+    send(&build("key-secret").unwrap()).unwrap();
+    let error = build("hunter2").unwrap_err();
+    assert_eq!((error.kind(), error.setting()), (ErrorKind::Config, Some("ssl.keystore.location")), "{error}");
+    assert!(error.to_string().contains("ssl.key.password") && !error.to_string().contains("hunter2"), "{error}");
 }

@@ -9,10 +9,10 @@
 use super::bearer::{self, Bearer, Rejected};
 use super::users::Users;
 use super::{ConnectionId, Context, Reply, State, Time};
+use crate::config::Secret;
 use crate::protocol::messages::{
     ApiKey, SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
 };
-use crate::sasl::Secret;
 use crate::sasl::plain;
 use crate::sasl::scram::{MIN_ITERATIONS, ScramChallenge, ScramCredential, ScramFirst, ScramMechanism};
 use crate::{Error, ErrorCode, Result};

@@ -1,6 +1,6 @@
 //! Who may authenticate, and with which passwords.
 
-use crate::sasl::Secret;
+use crate::config::Secret;
 use crate::sasl::scram::{ScramCredential, ScramMechanism};
 use std::collections::BTreeMap;
 use subtle::ConstantTimeEq;

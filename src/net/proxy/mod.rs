@@ -10,8 +10,7 @@ mod url;
 
 use super::Deadline;
 use super::stream::Stream;
-use crate::config::Properties;
-use crate::sasl::Secret;
+use crate::config::{Properties, Secret};
 use crate::{Error, ErrorKind, Result};
 use http::HttpConnect;
 use socks5::Socks5;

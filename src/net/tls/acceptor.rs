@@ -23,7 +23,8 @@ impl TlsAcceptor {
         let provider = provider()?;
         let chain = pem::certificates(identity.certificates.as_bytes());
         let chain = chain.map_err(|why| Error::config("ssl.keystore.certificate.chain", why))?;
-        let key = pem::private_key(identity.key.as_bytes()).map_err(|why| Error::config("ssl.keystore.key", why))?;
+        let key = pem::private_key(identity.key.as_bytes(), None);
+        let key = key.map_err(|why| Error::config("ssl.keystore.key", why))?;
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| Error::config("ssl.enabled.protocols", error.to_string()))?;

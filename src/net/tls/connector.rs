@@ -2,8 +2,8 @@
 
 use super::session::Session;
 use super::verifier::{AnyCertificate, AnyName};
-use super::{pem, provider::provider};
-use crate::config::{Pem, Tls, TlsVersion, Verification};
+use super::{provider::provider, store};
+use crate::config::{Pem, Secret, Tls, TlsVersion, Verification};
 use crate::{Error, Result};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
@@ -99,7 +99,10 @@ fn build(settings: &Tls, inputs: &Inputs) -> Result<ClientConfig> {
         .map_err(|error| Error::config("ssl.enabled.protocols", error.to_string()))?;
     let verifier = match settings.verification {
         Verification::Nothing => None,
-        _ => Some(verifier(settings.roots.as_ref(), roots.as_ref().map(|text| &text[..]), &provider)?),
+        _ => {
+            let text = roots.as_ref().map(|text| &text[..]);
+            Some(verifier(settings.roots.as_ref(), text, settings.roots_password.as_ref(), &provider)?)
+        }
     };
     let builder = match (settings.verification, verifier) {
         (Verification::Full, Some(verifier)) => builder.with_webpki_verifier(verifier),
@@ -108,8 +111,9 @@ fn build(settings: &Tls, inputs: &Inputs) -> Result<ClientConfig> {
     };
     let mut config = match (&settings.identity, certificates, key) {
         (Some(identity), Some(certificates), Some(key)) => {
-            let chain = pem::certificates(certificates).map_err(|why| identity.certificates.refuse(&why))?;
-            let key = pem::private_key(key).map_err(|why| identity.key.refuse(&why))?;
+            let passwords = &settings.identity_passwords;
+            let chain = store::chain(certificates, passwords).map_err(|why| identity.certificates.refuse(&why))?;
+            let key = store::private_key(key, passwords).map_err(|why| identity.key.refuse(&why))?;
             let refused = |error| identity.key.refuse(&format!("the key and its certificate can't be used: {error}"));
             builder.with_client_auth_cert(chain, key).map_err(refused)?
         }
@@ -124,13 +128,14 @@ fn build(settings: &Tls, inputs: &Inputs) -> Result<ClientConfig> {
 fn verifier(
     given: Option<&Pem>,
     text: Option<&[u8]>,
+    password: Option<&Secret>,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<WebPkiServerVerifier>> {
     let refuse = |why: &str| given.map_or_else(|| Error::config("ssl.truststore.location", why), |pem| pem.refuse(why));
     let mut store = RootCertStore::empty();
     match text {
         Some(text) => {
-            for certificate in pem::certificates(text).map_err(|why| refuse(&why))? {
+            for certificate in store::certificates(text, password).map_err(|why| refuse(&why))? {
                 store.add(certificate).map_err(|error| refuse(&format!("a certificate can't be used: {error}")))?;
             }
         }

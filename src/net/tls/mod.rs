@@ -7,6 +7,7 @@ mod connector;
 pub(crate) mod pem;
 pub(super) mod provider;
 mod session;
+mod store;
 #[cfg(test)]
 pub(super) mod tests;
 mod verifier;

@@ -1,5 +1,7 @@
 //! Text in PEM format (RFC 7468), as forgiving as Kafka: line breaks may be missing, and text between sections is skipped.
 
+use super::store;
+use crate::config::Secret;
 use base64ct::{Base64, Encoding};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
 use zeroize::Zeroizing;
@@ -23,13 +25,13 @@ pub(crate) fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, 
         .map(|section| CertificateDer::from(section.der.to_vec()))
         .collect();
     if certificates.is_empty() {
-        return Err(nothing("certificate", text, &sections));
+        return Err(nothing("certificate", &sections));
     }
     Ok(certificates)
 }
 
-/// The first private key. The error says what is wrong.
-pub(crate) fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
+/// The first private key; one that is encrypted, with the key's own password. The error says what is wrong.
+pub(crate) fn private_key(text: &[u8], password: Option<&Secret>) -> Result<PrivateKeyDer<'static>, String> {
     let sections = sections(text)?;
     for section in &sections {
         let der = section.der.to_vec();
@@ -37,18 +39,14 @@ pub(crate) fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, String>
             "PRIVATE KEY" => return Ok(PrivatePkcs8KeyDer::from(der).into()),
             "RSA PRIVATE KEY" => return Ok(PrivatePkcs1KeyDer::from(der).into()),
             "EC PRIVATE KEY" => return Ok(PrivateSec1KeyDer::from(der).into()),
-            "ENCRYPTED PRIVATE KEY" => return Err("the private key is encrypted, which is not supported".into()),
+            "ENCRYPTED PRIVATE KEY" => return store::decrypted(&section.der, password),
             _ => {}
         }
     }
-    Err(nothing("private key", text, &sections))
+    Err(nothing("private key", &sections))
 }
 
-fn nothing(wanted: &str, text: &[u8], sections: &[Section<'_>]) -> String {
-    // JKS begins with this number; PKCS#12 is a DER sequence of more than 255 bytes.
-    if text.starts_with(&[0xfe, 0xed, 0xfe, 0xed]) || text.starts_with(&[0x30, 0x82]) {
-        return "this is a JKS or PKCS#12 store; only PEM is supported (ssl.truststore.type, ssl.keystore.type)".into();
-    }
+fn nothing(wanted: &str, sections: &[Section<'_>]) -> String {
     let labels: Vec<_> = sections.iter().map(|section| section.label).collect();
     match labels.as_slice() {
         [] => format!("holds no {wanted} in PEM format"),
@@ -77,7 +75,7 @@ fn decode(label: &str, body: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
     let compact: Zeroizing<Vec<u8>> =
         Zeroizing::new(body.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect());
     if compact.contains(&b':') {
-        return Err(format!("the section {label} has headers: encrypted keys are not supported"));
+        return Err(format!("the section {label} has headers: encrypted keys are supported in PKCS#8 only"));
     }
     let text = std::str::from_utf8(&compact).map_err(|_| format!("the section {label} is not base64"))?;
     let der = Base64::decode_vec(text).map_err(|_| format!("the section {label} is not base64"))?;
@@ -107,18 +105,18 @@ mod tests {
         );
         let found = certificates(text.as_bytes()).unwrap();
         assert_eq!(found, [CertificateDer::from(vec![0, 1, 2, 3, 4]), CertificateDer::from(vec![5])]);
-        assert!(matches!(private_key(text.as_bytes()).unwrap(), PrivateKeyDer::Pkcs8(_)));
+        assert!(matches!(private_key(text.as_bytes(), None).unwrap(), PrivateKeyDer::Pkcs8(_)));
     }
 
     #[test]
     fn keys_of_each_format_are_told_apart() {
-        let key = |label| private_key(section(label, "AA==").as_bytes());
+        let key = |label| private_key(section(label, "AA==").as_bytes(), None);
         assert!(matches!(key("RSA PRIVATE KEY"), Ok(PrivateKeyDer::Pkcs1(_))));
         assert!(matches!(key("EC PRIVATE KEY"), Ok(PrivateKeyDer::Sec1(_))));
         assert!(key("ENCRYPTED PRIVATE KEY").unwrap_err().contains("encrypted"));
         assert!(key("PUBLIC KEY").unwrap_err().contains("only: PUBLIC KEY"));
         let old = section("RSA PRIVATE KEY", "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAA==");
-        assert!(private_key(old.as_bytes()).unwrap_err().contains("encrypted"));
+        assert!(private_key(old.as_bytes(), None).unwrap_err().contains("encrypted"));
     }
 
     #[test]
@@ -130,8 +128,6 @@ mod tests {
             (b"-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----", "not base64"),
             (b"-----BEGIN CERTIFICATE-----\n\xff\n-----END CERTIFICATE-----", "not base64"),
             (b"-----BEGIN CERTIFICATE-----\nAA==\n-----END X-----", "has no end"),
-            (b"\xfe\xed\xfe\xed\0\0\0\x02", "ssl.truststore.type"),
-            (b"0\x82\x0a\0", "PKCS#12"),
         ] {
             let error = certificates(text).unwrap_err();
             assert!(error.contains(why), "{error}");
@@ -141,8 +137,8 @@ mod tests {
     proptest! {
         #[test]
         fn f9_any_text_is_read_or_refused(text in any::<Vec<u8>>(), lines in "(-----|BEGIN |END |CERTIFICATE|AA==|\n){0,20}") {
-            let _ = (certificates(&text), private_key(&text));
-            let _ = (certificates(lines.as_bytes()), private_key(lines.as_bytes()));
+            let _ = (certificates(&text), private_key(&text, None));
+            let _ = (certificates(lines.as_bytes()), private_key(lines.as_bytes(), None));
         }
     }
 }
