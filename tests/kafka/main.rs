@@ -27,5 +27,6 @@ mod offset_faults;
 mod producing;
 mod programs;
 mod security_sasl;
+mod security_secrets;
 mod security_tls;
 mod versions;

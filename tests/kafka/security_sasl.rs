@@ -30,7 +30,7 @@ fn connect(address: &str, tls: Option<Tls>, sasl: Sasl) -> Result<Client> {
 }
 
 /// A token that nobody has signed, valid for an hour from `issued` on.
-fn token(subject: &str, issued: SystemTime) -> OAuthBearerToken {
+pub(crate) fn token(subject: &str, issued: SystemTime) -> OAuthBearerToken {
     let seconds = issued.duration_since(UNIX_EPOCH).unwrap().as_secs();
     let claims = format!("{{\"sub\":\"{subject}\",\"iat\":{seconds},\"exp\":{}}}", seconds + 3600);
     OAuthBearerToken::new(format!("{}.{}.", base64url(b"{\"alg\":\"none\"}"), base64url(claims.as_bytes())))
@@ -53,7 +53,7 @@ fn base64url(bytes: &[u8]) -> String {
     base64(bytes).replace('+', "-").replace('/', "_").replace('=', "")
 }
 
-fn mechanisms(user: &str, password: &str) -> [Sasl; 3] {
+pub(crate) fn mechanisms(user: &str, password: &str) -> [Sasl; 3] {
     [Sasl::plain(user, password), Sasl::scram_sha_256(user, password), Sasl::scram_sha_512(user, password)]
 }
 
@@ -245,7 +245,7 @@ fn jaas(module: &str, user: &str, password: &str, more: &str) -> String {
 }
 
 /// Every way in which a secret could be written.
-fn encodings(secret: &str) -> Vec<String> {
+pub(crate) fn encodings(secret: &str) -> Vec<String> {
     let bytes = secret.as_bytes();
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let list = format!("{bytes:?}");
