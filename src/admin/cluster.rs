@@ -150,7 +150,7 @@ impl Admin {
         let authorized = self.include_authorized_operations;
         self.call().ask(&Route::Any, |asking| {
             if include_fenced_brokers {
-                super::topics::needs::<DescribeClusterRequest>(asking, FENCED, "fenced brokers are not told of")?;
+                asking.needs::<DescribeClusterRequest>(FENCED, "fenced brokers are not told of")?;
             } else if asking.version::<DescribeClusterRequest>().is_err() {
                 return described_by_metadata(asking, authorized);
             }

@@ -404,7 +404,7 @@ impl Admin {
         self.call().ask(&Route::Any, |asking| {
             // Version 0 is about client metrics alone.
             if types != [ConfigResourceType::ClientMetrics] {
-                super::topics::needs::<ListConfigResourcesRequest>(asking, 1, "only client metrics can be listed")?;
+                asking.needs::<ListConfigResourcesRequest>(1, "only client metrics can be listed")?;
             }
             let resource_types = match asking.version::<ListConfigResourcesRequest>()? {
                 0 => Vec::new(),

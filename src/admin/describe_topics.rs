@@ -151,7 +151,7 @@ impl Admin {
     pub fn describe_topics_by_id(&self, ids: &[Uuid]) -> Result<Results<TopicDescription, Uuid>> {
         let authorized = self.include_authorized_operations;
         self.call().run(ids.to_vec(), &Route::Any, |asking, ids| {
-            super::topics::needs::<MetadataRequest>(asking, METADATA_BY_ID, "topics can't be described by id")?;
+            asking.needs::<MetadataRequest>(METADATA_BY_ID, "topics can't be described by id")?;
             let asked = ids.iter().map(|id| MetadataRequestTopic { topic_id: id.0, name: None }).collect();
             let response = metadata(asking, Some(asked), authorized)?;
             let answers = response.topics.into_iter().map(|topic| {

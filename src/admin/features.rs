@@ -58,7 +58,7 @@ impl FeatureUpdate {
         let version = asking.version::<UpdateFeaturesRequest>()?;
         if self.upgrade_type == UpgradeType::UnsafeDowngrade {
             let without = format!("{} can't be downgraded unsafely", self.feature);
-            super::topics::needs::<UpdateFeaturesRequest>(asking, UPGRADE_TYPES, &without)?;
+            asking.needs::<UpdateFeaturesRequest>(UPGRADE_TYPES, &without)?;
         }
         let upgrade_type = match self.upgrade_type {
             UpgradeType::Upgrade => 1,
@@ -79,7 +79,7 @@ impl Admin {
     /// exist from 2.7 on.
     pub fn describe_features(&self) -> Result<FeatureMetadata> {
         self.call().ask(&Route::Any, |asking| {
-            super::topics::needs::<ApiVersionsRequest>(asking, FEATURES, "the broker does not know of features")?;
+            asking.needs::<ApiVersionsRequest>(FEATURES, "the broker does not know of features")?;
             let response = api_versions(asking)?;
             let finalized = response.finalized_features.into_iter();
             let supported = response.supported_features.into_iter();
@@ -107,7 +107,7 @@ impl Admin {
         self.call().run(features, &Route::Controller, |asking, features| {
             if validate_only {
                 let without = "feature updates can't be checked only";
-                super::topics::needs::<UpdateFeaturesRequest>(asking, UPGRADE_TYPES, without)?;
+                asking.needs::<UpdateFeaturesRequest>(UPGRADE_TYPES, without)?;
             }
             let chosen = features.iter().filter_map(|feature| wanted.get(feature.as_str()));
             let feature_updates = chosen.map(|update| update.on_the_wire(asking)).collect::<Result<_>>()?;

@@ -164,10 +164,10 @@ impl Admin {
     pub fn list_groups(&self, filter: &GroupFilter) -> Result<Listed<GroupListing>> {
         let mut listed = list_all(&self.call(), |asking| {
             if !filter.types.is_empty() {
-                super::topics::needs::<ListGroupsRequest>(asking, TYPES, "groups can't be listed by type")?;
+                asking.needs::<ListGroupsRequest>(TYPES, "groups can't be listed by type")?;
             }
             if !filter.states.is_empty() {
-                super::topics::needs::<ListGroupsRequest>(asking, STATES, "groups can't be listed by state")?;
+                asking.needs::<ListGroupsRequest>(STATES, "groups can't be listed by state")?;
             }
             let version = asking.version::<ListGroupsRequest>()?;
             let (states_filter, types_filter) = (filter.states.clone(), filter.types.clone());
@@ -277,7 +277,7 @@ fn remove_members_in(
 fn leave_alone(asking: &mut Asking<'_>, group: &str, member: &MemberToRemove) -> Result<Result<()>> {
     let MemberToRemove::MemberId(member_id) = member else {
         let without = "static members can't be removed by their group instance ids";
-        return Ok(Err(super::topics::too_old::<LeaveGroupRequest>(asking, MANY_LEAVE, without)?));
+        return Ok(Err(asking.too_old::<LeaveGroupRequest>(MANY_LEAVE, without)?));
     };
     let (group_id, member_id) = (group.to_owned(), member_id.clone());
     let response = asking.call(&LeaveGroupRequest { group_id, member_id, members: Vec::new() })?;

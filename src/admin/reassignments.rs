@@ -119,7 +119,7 @@ impl Admin {
     ) -> Result<Results<(), TopicPartition>> {
         let elect = |asking: &mut super::routing::Asking<'_>, partitions: Option<&[TopicPartition]>| {
             if election_type == ElectionType::Unclean {
-                super::topics::needs::<ElectLeadersRequest>(asking, UNCLEAN, "elections can't be unclean")?;
+                asking.needs::<ElectLeadersRequest>(UNCLEAN, "elections can't be unclean")?;
             }
             let topic = |(topic, partitions): (&str, Vec<i32>)| TopicPartitions { topic: topic.to_owned(), partitions };
             let response = asking.call(&ElectLeadersRequest {

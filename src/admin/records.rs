@@ -221,11 +221,7 @@ fn list_offsets(
     for one in sought {
         let (timestamp, lowest) = one.spec.on_the_wire();
         if version < lowest {
-            let too_old = super::topics::too_old::<ListOffsetsRequest>(
-                asking,
-                lowest,
-                &format!("{:?} can't be found", one.spec),
-            )?;
+            let too_old = asking.too_old::<ListOffsetsRequest>(lowest, &format!("{:?} can't be found", one.spec))?;
             answers.push((one.clone(), Err(too_old)));
             continue;
         }

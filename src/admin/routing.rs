@@ -94,6 +94,20 @@ impl Asking<'_> {
         self.connection.call_version(request, version, self.deadline)
     }
 
+    /// Refuses what the broker's version of an API has no field for.
+    pub(super) fn needs<R: Request>(&self, lowest: i16, without: &str) -> Result<i16> {
+        let version = self.version::<R>()?;
+        if version < lowest { Err(self.too_old::<R>(lowest, without)?) } else { Ok(version) }
+    }
+
+    /// The error for what takes a higher version of an API than the broker has; it says what can't be done.
+    pub(super) fn too_old<R: Request>(&self, lowest: i16, without: &str) -> Result<Error> {
+        let (name, version, release) = (R::NAME, self.version::<R>()?, self.connection.release());
+        let message =
+            format!("{without}: {name} {lowest} is needed, and the broker has it up to version {version}: {release}");
+        Ok(Error::new(ErrorKind::Unsupported, message))
+    }
+
     /// How long the broker may work on a request that has a timeout of its own.
     pub(super) fn timeout_ms(&self) -> i32 {
         milliseconds(self.deadline.remaining())

@@ -119,7 +119,7 @@ impl Admin {
         self.call().ask(&Route::Any, |asking| {
             if token.owner.is_some() {
                 let without = "tokens can't be made for others";
-                super::topics::needs::<CreateDelegationTokenRequest>(asking, OWNERS, without)?;
+                asking.needs::<CreateDelegationTokenRequest>(OWNERS, without)?;
             }
             let version = asking.version::<CreateDelegationTokenRequest>()?;
             let response = asking.call(&CreateDelegationTokenRequest {

@@ -2,7 +2,7 @@
 
 use super::configs::Config;
 use super::lookup;
-use super::routing::{Asking, Entity, Route, Topic};
+use super::routing::{Entity, Route, Topic};
 use super::{Admin, Results, Uuid, outcome};
 use crate::protocol::messages::create_partitions::{
     CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsTopic,
@@ -227,7 +227,7 @@ impl Admin {
     /// controller, brokers from 2.8 on.
     pub fn delete_topics_by_id(&self, ids: &[Uuid]) -> Result<Results<(), Uuid>> {
         self.call().run(ids.to_vec(), &Route::Controller, |asking, ids| {
-            needs::<DeleteTopicsRequest>(asking, TOPIC_STATES, "topics can't be deleted by id")?;
+            asking.needs::<DeleteTopicsRequest>(TOPIC_STATES, "topics can't be deleted by id")?;
             let topics = ids.iter().map(|id| DeleteTopicState { name: None, topic_id: id.0 }).collect();
             let timeout_ms = asking.timeout_ms();
             let response = asking.call(&DeleteTopicsRequest { topics, timeout_ms, ..Default::default() })?;
@@ -305,19 +305,6 @@ fn all(names: impl Iterator<Item = impl AsRef<str>>) -> Vec<Topic> {
 
 pub(super) fn by_name<T>(results: Results<T, Topic>) -> Results<T> {
     results.into_iter().map(|(Topic(name), outcome)| (name, outcome)).collect()
-}
-
-/// Refuses what the broker's version of an API has no field for.
-pub(super) fn needs<R: crate::protocol::Request>(asking: &Asking<'_>, lowest: i16, without: &str) -> Result<i16> {
-    let version = asking.version::<R>()?;
-    if version < lowest { Err(too_old::<R>(asking, lowest, without)?) } else { Ok(version) }
-}
-
-/// The error for what takes a higher version of an API than the broker has; it says what can't be done.
-pub(super) fn too_old<R: crate::protocol::Request>(asking: &Asking<'_>, lowest: i16, without: &str) -> Result<Error> {
-    let (name, version) = (R::NAME, asking.version::<R>()?);
-    let message = format!("{without}: {name} {lowest} is needed, and the broker has it up to version {version}");
-    Ok(Error::new(ErrorKind::Unsupported, message))
 }
 
 #[cfg(test)]

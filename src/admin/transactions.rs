@@ -186,11 +186,11 @@ impl Admin {
         let mut listed = list_all(&self.call(), |asking| {
             if filter.pattern.is_some() {
                 let without = "transactions can't be listed by a pattern";
-                super::topics::needs::<ListTransactionsRequest>(asking, PATTERNS, without)?;
+                asking.needs::<ListTransactionsRequest>(PATTERNS, without)?;
             }
             if filter.duration.is_some() {
                 let without = "transactions can't be listed by how long they are open";
-                super::topics::needs::<ListTransactionsRequest>(asking, DURATIONS, without)?;
+                asking.needs::<ListTransactionsRequest>(DURATIONS, without)?;
             }
             let duration_ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
             let response = asking.call(&ListTransactionsRequest {

@@ -197,6 +197,11 @@ impl Connection {
         self.versions.pick::<R>().map_err(|error| self.named(error))
     }
 
+    /// Between which releases of Kafka the broker is, as the end of a sentence.
+    pub(crate) fn release(&self) -> String {
+        self.versions.release()
+    }
+
     pub(crate) fn peer(&self) -> &Peer {
         &self.peer
     }

@@ -37,7 +37,8 @@ impl ApiVersions {
             return Err(Error::new(
                 ErrorKind::Unsupported,
                 format!(
-                    "no common version of {name}: the broker has {lowest} to {highest}, this client {min} to {max}"
+                    "no common version of {name}: the broker has {lowest} to {highest}, this client {min} to {max}: {}",
+                    self.release()
                 ),
             ));
         }
@@ -45,7 +46,7 @@ impl ApiVersions {
     }
 
     /// Between which releases of Kafka the broker is, by the APIs it knows.
-    fn release(&self) -> String {
+    pub(crate) fn release(&self) -> String {
         let newest = MARKERS.iter().rposition(|(_, key)| self.ranges.contains_key(key));
         let from = newest.and_then(|at| MARKERS.get(at)).map(|(release, _)| release);
         let before = newest.map_or(MARKERS.first(), |at| MARKERS.get(at + 1)).map(|(release, _)| release);

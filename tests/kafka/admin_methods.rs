@@ -62,8 +62,7 @@ fn admin_kafka_1_0_2_what_the_broker_lacks_is_named_with_its_version() {
         let lacks = |error: &Error| error.kind() == ErrorKind::Unsupported;
         let named = |error: &Error, api: &str| {
             let text = error.to_string();
-            let release = text.contains("it is Kafka 1.0 or newer, and older than 1.1");
-            lacks(error) && text.contains(api) && (release || text.contains("the broker has"))
+            lacks(error) && text.contains(api) && text.contains("it is Kafka 1.0 or newer, and older than 1.1")
         };
         let right = match method.missing {
             Some(api) => !errors.is_empty() && errors.iter().all(|error| named(error, api)),

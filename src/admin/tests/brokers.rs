@@ -180,7 +180,7 @@ fn what_the_brokers_version_lacks_is_told_by_name() {
     assert!(
         error
             .to_string()
-            .contains("MaxTimestamp can't be found: ListOffsets 7 is needed, and the broker has it up to version 5"),
+            .contains("MaxTimestamp can't be found: ListOffsets 7 is needed, and the broker has it up to version 5: it is Kafka 2.2"),
         "{error}"
     );
     assert!(found[1].1.is_ok(), "the other one is answered");
