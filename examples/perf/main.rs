@@ -77,10 +77,16 @@ enum Operation {
 struct Target {
     /// host:port, comma separated
     brokers: String,
-    /// A topic that exists
+    /// A topic that exists; to produce, also several, comma separated: they take turns
     topic: String,
     /// How many records
     n: u64,
+}
+
+impl Target {
+    fn topics(&self) -> impl Iterator<Item = &str> + Clone {
+        self.topic.split(',')
+    }
 }
 
 fn main() -> ExitCode {
@@ -112,7 +118,9 @@ fn main() -> ExitCode {
 /// A client that knows the topic.
 fn connect(target: &Target) -> Outcome<Client> {
     let client = Client::connect(&target.brokers)?;
-    client.partition_count(&target.topic)?;
+    for topic in target.topics() {
+        client.partition_count(topic)?;
+    }
     Ok(client)
 }
 
@@ -127,11 +135,12 @@ fn produce(target: &Target, size: usize, compression: Compression, acks: Acks) -
     let builder = Producer::builder(&client).linger(Duration::from_millis(5)).compression(compression);
     let producer = settings(builder, acks).build()?;
     let progress = Progress::start(target.n);
+    let topics = target.topics().cycle();
     let mut deliveries = Deliveries::new();
     let mut acknowledged = 0;
     let start = Instant::now();
-    for i in 0..target.n {
-        producer.send_to(&ProducerRecord::new(&target.topic).value(pool.value(i)), &mut deliveries)?;
+    for (i, topic) in (0..target.n).zip(topics) {
+        producer.send_to(&ProducerRecord::new(topic).value(pool.value(i)), &mut deliveries)?;
         if i % 1024 == 0 {
             let before = acknowledged;
             while let Some(sent) = deliveries.poll() {

@@ -82,6 +82,7 @@ impl Client {
             rounds_here: 0,
             failed_rounds: 0,
             pace: Pace::default(),
+            paced: true,
             wanted,
         };
         let thread = std::thread::Builder::new().name("kafka-metadata".into()).spawn(move || refresher.run());

@@ -38,6 +38,8 @@ pub(super) struct Refresher {
     /// How many rounds have failed in a row.
     pub(super) failed_rounds: u32,
     pub(super) pace: Pace,
+    /// The round counts for the pace.
+    pub(super) paced: bool,
     /// Bound 1: a token says "look again", and a second one would say no more.
     pub(super) wanted: Receiver<()>,
 }
@@ -69,6 +71,16 @@ struct State {
 struct Use {
     users: usize,
     creators: usize,
+    /// Some request has asked for it since it came into use.
+    asked: bool,
+}
+
+impl State {
+    /// Whether a topic has come into use that nobody was asked about yet. That happens once for each, so it may be done
+    /// at once however often it happens: nobody should wait because others have just done the same.
+    fn has_newcomers(&self) -> bool {
+        self.topics.values().any(|usage| !usage.asked)
+    }
 }
 
 impl Metadata {
@@ -201,20 +213,37 @@ impl Refresher {
         let mut due = Deadline::after(self.max_age);
         loop {
             let closing = self.close_idle();
-            crossbeam_channel::select! {
-                recv(self.wanted) -> _ => {}
-                recv(self.interrupt.channel()) -> _ => break,
-                default(closing.unwrap_or(due).min(due).remaining()) => {}
+            // The token of a request may have been taken in a pause.
+            if !self.shared.lock().requested {
+                crossbeam_channel::select! {
+                    recv(self.wanted) -> _ => {}
+                    recv(self.interrupt.channel()) -> _ => break,
+                    default(closing.unwrap_or(due).min(due).remaining()) => {}
+                }
             }
             if !due.has_passed() && !self.shared.lock().requested {
                 continue;
             }
             let schedule = self.round();
-            // What is asked for meanwhile is part of the next round.
-            if self.interrupt.wait(schedule.pause) {
+            if self.pause(Deadline::after(schedule.pause)) {
                 break;
             }
             due = Deadline::after(schedule.next.min(self.max_age));
+        }
+    }
+
+    /// What is asked for meanwhile is part of the next round; only new topics end the pause. True if the client ends.
+    fn pause(&self, until: Deadline) -> bool {
+        loop {
+            crossbeam_channel::select! {
+                recv(self.wanted) -> _ => {
+                    if self.shared.lock().has_newcomers() {
+                        return false;
+                    }
+                }
+                recv(self.interrupt.channel()) -> _ => return true,
+                default(until.remaining()) => return false,
+            }
         }
     }
 
@@ -259,7 +288,9 @@ impl Refresher {
     fn refresh(&mut self) -> Result<Arc<Snapshot>> {
         let old = self.shared.snapshot();
         let (existing, created): (Vec<_>, Vec<_>) = {
-            let state = self.shared.lock();
+            let mut state = self.shared.lock();
+            self.paced = !state.has_newcomers();
+            state.topics.values_mut().for_each(|usage| usage.asked = true);
             let creatable = |topic: &Arc<str>, usage: &Use| usage.creators > 0 && old.partition_count(topic).is_none();
             state.topics.iter().map(|(t, u)| (t.clone(), creatable(t, u))).partition(|(_, create)| !create)
         };
@@ -417,7 +448,9 @@ impl Refresher {
             allow_auto_topic_creation: create || version < 4,
             ..Default::default()
         };
-        self.pace.spend(Instant::now());
+        if self.paced {
+            self.pace.spend(Instant::now());
+        }
         let response = connection.call_version(&request, version, deadline)?;
         match ErrorCode(response.error_code) {
             ErrorCode::NONE => {}
@@ -427,7 +460,7 @@ impl Refresher {
                 return Err(error.with_broker(node_id, connection.peer().address()));
             }
         }
-        self.rounds_here += 1;
+        self.rounds_here += u32::from(self.paced);
         self.connection = Some(connection);
         Ok(response)
     }

@@ -375,6 +375,33 @@ fn i22_a_loop_of_wishes_is_held_back_and_another_broker_is_asked_now_and_then() 
 }
 
 #[test]
+fn a_topic_that_comes_into_use_does_not_wait_because_others_have_just_done_so() {
+    const TOPICS: usize = 40;
+    let world = World::default();
+    let broker = world.node(1);
+    let names: Vec<String> = (0..TOPICS).map(|i| format!("t{i}")).collect();
+    names.iter().for_each(|name| world.topic(name, ErrorCode::NONE, &[1]));
+    let client = connect(&[&broker.address()]);
+    let start = Instant::now();
+    for name in &names {
+        assert_eq!(client.partition_count(name).unwrap(), 1);
+    }
+    // At five requests a second it would be eight.
+    assert!(start.elapsed() < ms(4000), "{:?}", start.elapsed());
+    assert!(broker.count(MetadataRequest::KEY) >= TOPICS);
+    // What is no newcomer is held back as ever.
+    let before = broker.count(MetadataRequest::KEY);
+    let _in_use = client.core().use_topic("t0", false);
+    let end = Deadline::after(ms(600));
+    while !end.has_passed() {
+        client.core().refresh_since(client.core().snapshot().generation);
+        std::thread::sleep(ms(1));
+    }
+    let count = broker.count(MetadataRequest::KEY) - before;
+    assert!((3..=8).contains(&count), "{count} requests in 0.6 s");
+}
+
+#[test]
 fn the_interrupt_of_the_waiting_thread_ends_its_wait() {
     let world = World::default();
     let broker = world.node(1);
