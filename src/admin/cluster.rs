@@ -221,7 +221,8 @@ impl Admin {
         })
     }
 
-    /// Adds a voter to the quorum of controllers (KIP-853). RPC AddRaftVoter to any broker, KRaft from 3.9 on.
+    /// Adds a voter to the quorum of controllers (KIP-853). RPC AddRaftVoter to any broker, KRaft from 3.9 on; with the id
+    /// of the cluster this client is connected to, so that no other one is changed.
     /// DUPLICATE_VOTER may mean that an earlier try of this very call did it.
     pub fn add_raft_voter(&self, id: i32, directory: Uuid, endpoints: &[RaftVoterEndpoint]) -> Result<()> {
         let listener = |endpoint: &RaftVoterEndpoint| VoterListener {
@@ -229,9 +230,10 @@ impl Admin {
             host: endpoint.host.clone(),
             port: endpoint.port,
         };
+        let cluster_id = self.core().snapshot().cluster_id.clone();
         self.call().ask(&Route::Any, |asking| {
             let response = asking.call(&AddRaftVoterRequest {
-                cluster_id: None,
+                cluster_id: cluster_id.clone(),
                 timeout_ms: asking.timeout_ms(),
                 voter_id: id,
                 voter_directory_id: directory.0,
@@ -242,12 +244,17 @@ impl Admin {
         })
     }
 
-    /// Removes a voter from the quorum of controllers (KIP-853). RPC RemoveRaftVoter to any broker, KRaft from 3.9 on.
+    /// Removes a voter from the quorum of controllers (KIP-853). RPC RemoveRaftVoter to any broker, KRaft from 3.9 on; with
+    /// the id of the cluster this client is connected to.
     /// VOTER_NOT_FOUND may mean that an earlier try of this very call did it.
     pub fn remove_raft_voter(&self, id: i32, directory: Uuid) -> Result<()> {
+        let cluster_id = self.core().snapshot().cluster_id.clone();
         self.call().ask(&Route::Any, |asking| {
-            let (voter_id, voter_directory_id) = (id, directory.0);
-            let response = asking.call(&RemoveRaftVoterRequest { cluster_id: None, voter_id, voter_directory_id })?;
+            let response = asking.call(&RemoveRaftVoterRequest {
+                cluster_id: cluster_id.clone(),
+                voter_id: id,
+                voter_directory_id: directory.0,
+            })?;
             outcome(response.error_code, response.error_message.as_deref(), &format!("voter {id} was not removed"))
         })
     }

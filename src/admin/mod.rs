@@ -34,7 +34,8 @@
 //! `describe_groups`, `listConsumerGroups` and `listShareGroups` are `list_groups` with a filter, `deleteShareGroups` is
 //! `delete_groups`, `forceTerminateTransaction` is `fence_producers`, `listClientMetricsResources` is
 //! `list_config_resources`. Offsets of streams groups are those of any group. Committed offsets go by topics' names, not
-//! ids. Only what Java's client tells of itself, `metrics` and `clientInstanceId`, has no counterpart.
+//! ids. What Java's client tells of itself, `metrics`, `clientInstanceId` and the subscription to metrics, has no
+//! counterpart, nor has kadm's `FindShareCoordinators`, which only brokers need.
 
 mod acls;
 mod cluster;

@@ -1,9 +1,10 @@
 //! To whom a request goes, what is tried again, and what one broker's failure means for the others' answers.
 
-use super::world::{LONG, World, world};
-use crate::admin::{AlterConfig, ConfigResource, OffsetSpec, TopicPartition};
+use super::world::{CLUSTER_ID, LONG, World, world};
+use crate::admin::{AlterConfig, ConfigResource, OffsetSpec, RaftVoterEndpoint, TopicPartition, Uuid};
 use crate::net::scripted::{Asked, Reply};
 use crate::protocol::Request;
+use crate::protocol::messages::add_raft_voter::{AddRaftVoterRequest, AddRaftVoterResponse};
 use crate::protocol::messages::describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
 use crate::protocol::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResponse, DescribeConfigsResult,
@@ -18,6 +19,7 @@ use crate::protocol::messages::describe_user_scram_credentials::{
 use crate::protocol::messages::list_offsets::{
     ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
+use crate::protocol::messages::remove_raft_voter::{RemoveRaftVoterRequest, RemoveRaftVoterResponse};
 use crate::{ErrorCode, ErrorKind};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -207,6 +209,31 @@ fn a_refusal_is_final_also_where_a_broker_trips_over_a_request_without_a_list() 
     let error = world.admin.timeout(LONG / 2).describe_all_user_scram_credentials().unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::Authorization, Some(ErrorCode::CLUSTER_AUTHORIZATION_FAILED)));
     assert_eq!(world.brokers[0].count(DescribeUserScramCredentialsRequest::KEY), 1, "it is asked once");
+}
+
+#[test]
+fn a_quorum_is_changed_of_this_cluster_only() {
+    let apis = [(AddRaftVoterRequest::KEY, 0, 1), (RemoveRaftVoterRequest::KEY, 0, 0)];
+    let world = world(1, &apis, |_, asked| {
+        // As Kafka does: no id is any cluster's.
+        let refused = |id: Option<String>| match id.as_deref() == Some(CLUSTER_ID) {
+            true => ErrorCode::VOTER_NOT_FOUND.0,
+            false => ErrorCode::INCONSISTENT_CLUSTER_ID.0,
+        };
+        if asked.key == AddRaftVoterRequest::KEY {
+            let error_code = refused(asked.decode::<AddRaftVoterRequest>().cluster_id);
+            let answer = AddRaftVoterResponse { error_code, ..Default::default() };
+            return asked.reply::<AddRaftVoterRequest>(&answer);
+        }
+        let error_code = refused(asked.decode::<RemoveRaftVoterRequest>().cluster_id);
+        asked.reply::<RemoveRaftVoterRequest>(&RemoveRaftVoterResponse { error_code, ..Default::default() })
+    });
+    let endpoint = RaftVoterEndpoint { listener: "CONTROLLER".into(), host: "h".into(), port: 1 };
+    let outcomes =
+        [world.admin.add_raft_voter(7, Uuid([7; 16]), &[endpoint]), world.admin.remove_raft_voter(7, Uuid([7; 16]))];
+    for outcome in outcomes {
+        assert_eq!(outcome.unwrap_err().code(), Some(ErrorCode::VOTER_NOT_FOUND));
+    }
 }
 
 /// The API that Kafka 2.2 brought.

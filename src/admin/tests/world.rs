@@ -33,6 +33,9 @@ pub(super) struct World {
     pub(super) admin: Admin,
 }
 
+/// The id of every world's cluster.
+pub(super) const CLUSTER_ID: &str = "the cluster's id";
+
 /// Brokers with ids from 0 on that know these APIs beside Metadata and FindCoordinator, and answer to them with `reply`.
 pub(super) fn world(
     brokers: i32,
@@ -99,6 +102,7 @@ fn metadata(facts: &Shared, asked: &Asked) -> Reply {
     asked.reply::<MetadataRequest>(&MetadataResponse {
         brokers: facts.addresses.iter().enumerate().map(broker).collect(),
         topics: names.iter().map(topic).collect(),
+        cluster_id: Some(CLUSTER_ID.to_owned()),
         ..Default::default()
     })
 }
