@@ -15,6 +15,7 @@ mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_topics;
+mod expression;
 mod features;
 mod fetch;
 mod groups;

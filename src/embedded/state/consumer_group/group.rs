@@ -4,12 +4,13 @@
 //! assignment takes into account; a member's epoch which target assignment it has reached.
 
 use super::super::Time;
+use super::super::expression::compile;
 use super::super::topics::Topics;
 use super::assignor::{Assignor, MemberSpec};
 use super::limits::Limits;
 use super::member::{Member, MemberState};
 use super::reconcile::Goal;
-use super::subscription::{Expressions, Metadata, compile};
+use super::subscription::{Expressions, Metadata};
 use super::{Asker, Held, LEAVE, LEFT_FOR_NOW, Partitions, Refusal, TopicId};
 use crate::ErrorCode;
 use crate::protocol::messages::consumer_group_heartbeat::{

@@ -5,7 +5,7 @@ use super::Entry;
 use super::transaction::Phase;
 use crate::ErrorCode;
 use crate::embedded::state::coordinator::Coordinated;
-use crate::embedded::state::{Context, Reply, State};
+use crate::embedded::state::{Context, Reply, State, expression};
 use crate::protocol::messages::describe_producers::{
     DescribeProducersRequest, DescribeProducersResponse, PartitionResponse, ProducerState, TopicResponse,
 };
@@ -15,11 +15,7 @@ use crate::protocol::messages::describe_transactions::{
 use crate::protocol::messages::list_transactions::{
     ListTransactionsRequest, ListTransactionsResponse, TransactionState as ListedTransaction,
 };
-use regex::RegexBuilder;
 use std::collections::BTreeMap;
-
-/// How much memory a compiled expression may take, in bytes: the expression is a stranger's.
-const MAX_COMPILED: usize = 1 << 20;
 
 impl State {
     pub(in crate::embedded::state) fn describe_transactions(
@@ -51,8 +47,7 @@ impl State {
         request: ListTransactionsRequest,
     ) -> Reply {
         let pattern = request.transactional_id_pattern.as_deref().filter(|pattern| !pattern.is_empty());
-        let compiled = |pattern| RegexBuilder::new(&format!("^(?:{pattern})$")).size_limit(MAX_COMPILED).build();
-        let Ok(pattern) = pattern.map(compiled).transpose() else {
+        let Ok(pattern) = pattern.map(expression::compile).transpose() else {
             let error_code = ErrorCode::INVALID_REGULAR_EXPRESSION.0;
             return Reply::of(ListTransactionsResponse { error_code, ..Default::default() });
         };
@@ -69,7 +64,7 @@ impl State {
                 && (request.producer_id_filters.is_empty()
                     || request.producer_id_filters.contains(&transaction.producer.id))
                 && (request.duration_filter < 0 || open_ms > request.duration_filter)
-                && pattern.as_ref().is_none_or(|pattern| pattern.is_match(id))
+                && pattern.as_ref().is_none_or(|pattern| pattern.is_match(id.as_bytes()))
         };
         let listed = self.transactions.by_id.iter().filter(|(id, entry)| wanted(id, entry));
         let listed = listed.map(|(id, entry)| ListedTransaction {
