@@ -179,6 +179,8 @@ fn lists_grow_and_shrink_by_their_parts() {
     let policy = |harness: &Harness| harness.state.topic_config("t", "cleanup.policy").unwrap().into_owned();
     assert_eq!(alter(&mut harness, TOPIC, "t", &[("cleanup.policy", APPEND, Some("compact"))]).0, 0);
     assert_eq!(policy(&harness), "delete,compact");
+    assert_eq!(alter(&mut harness, TOPIC, "t", &[("cleanup.policy", APPEND, Some("compact"))]).0, 0);
+    assert_eq!(policy(&harness), "delete,compact", "what is in it already is not added again");
     assert_eq!(alter(&mut harness, TOPIC, "t", &[("cleanup.policy", SUBTRACT, Some("delete"))]).0, 0);
     assert_eq!(policy(&harness), "compact");
     let (code, words) = alter(&mut harness, TOPIC, "t", &[("retention.ms", SUBTRACT, Some("1"))]);
@@ -232,6 +234,16 @@ fn a_change_is_refused_in_the_words_of_kafka_and_changes_nothing() {
         ),
         (METRICS, "m", vec![set("match", "x=y")], 40, "Illegal client matching pattern: x=y"),
         (LOGGER, "1", vec![set("nolog", "INFO")], 40, "Logger nolog does not exist!"),
+        (LOGGER, "7", vec![set("root", "INFO")], 42, "Unexpected node id. Expected 1, but received 7"),
+        (
+            TOPIC,
+            "t",
+            vec![set("leader.replication.throttled.replicas", "0:x")],
+            40,
+            "Invalid value [0:x] for configuration leader.replication.throttled.replicas: \
+             leader.replication.throttled.replicas must be the literal '*' or a list of replicas in the following format: \
+             [partitionId]:[brokerId],[partitionId]:[brokerId],...",
+        ),
         (3, "x", vec![set("a", "b")], 42, "Unknown resource type 3"),
     ] {
         assert_eq!(alter(&mut harness, kind, name, &changes), (code, words.to_owned()));

@@ -284,6 +284,35 @@ fn a_timeout_longer_than_the_brokers_allow_is_refused_and_so_is_none() {
 }
 
 #[test]
+fn partitions_are_added_to_those_there_are() {
+    let mut harness = harness();
+    let producer = init(&mut harness).unwrap();
+    assert_eq!(add(&mut harness, 3, producer, &[0]), [0]);
+    let begun = describe(&mut harness).transaction_start_time_ms;
+    harness.pass(Duration::from_secs(1));
+    assert_eq!(add(&mut harness, 3, producer, &[1]), [0]);
+    let described = describe(&mut harness);
+    assert_eq!((described.topics[0].partitions.as_slice(), described.transaction_start_time_ms), (&[0, 1][..], begun));
+}
+
+#[test]
+fn nobody_goes_on_under_an_id_that_another_has() {
+    let mut harness = harness();
+    let producer = init(&mut harness).unwrap();
+    assert_eq!(init_in(&mut harness, 5, (producer.0 + 7, producer.1)), Err(90));
+    assert_eq!(init_in(&mut harness, 5, producer), Ok((producer.0, producer.1 + 1)));
+}
+
+#[test]
+fn in_transactions_v2_who_does_not_know_whether_it_has_begun_aborts() {
+    let mut harness = harness();
+    let producer = init(&mut harness).unwrap();
+    assert_eq!(end(&mut harness, 5, producer, COMMIT), Err(48));
+    assert_eq!(end(&mut harness, 5, producer, ABORT), Ok((producer.0, producer.1 + 1)));
+    assert_eq!(state(&mut harness), "CompleteAbort");
+}
+
+#[test]
 fn all_partitions_are_added_or_none() {
     let mut harness = harness();
     let producer = init(&mut harness).unwrap();
@@ -400,13 +429,22 @@ fn a_deleted_topic_does_not_hold_up_the_end() {
 fn only_the_coordinator_answers() {
     let mut harness = Harness::new(2);
     harness.state.create_topic_on(TRANSACTIONS_TOPIC, vec![vec![2]], BTreeMap::new()).unwrap();
+    harness.state.create_topic_on("t", vec![vec![2]], BTreeMap::new()).unwrap();
     assert_eq!(init(&mut harness), Err(16));
+    assert_eq!(add(&mut harness, 3, (0, 0), &[0]), [16]);
     assert_eq!(end(&mut harness, 4, (0, 0), COMMIT), Err(16));
     assert_eq!(describe(&mut harness).error_code, 16);
     harness.state.move_leader(TRANSACTIONS_TOPIC, 0, 1).unwrap();
     assert_eq!(describe(&mut harness).error_code, 105);
     assert_eq!(end(&mut harness, 4, (0, 0), COMMIT), Err(49));
-    init(&mut harness).unwrap();
+    let producer = init(&mut harness).unwrap();
+    let mut listed = |broker| harness.call(broker, 2, ListTransactionsRequest::default()).transaction_states.len();
+    assert_eq!((listed(1), listed(2)), (1, 0));
+    // Markers are for the leaders of the partitions themselves.
+    let topic = WritableTxnMarkerTopic { name: "t".into(), partition_indexes: vec![0] };
+    let marker = WritableTxnMarker { producer_id: producer.0, topics: vec![topic], ..Default::default() };
+    let results = harness.call(1, 1, WriteTxnMarkersRequest { markers: vec![marker] }).markers.remove(0).topics;
+    assert_eq!(results[0].partitions[0].error_code, 6);
 }
 
 #[test]

@@ -166,11 +166,7 @@ impl ClassicGroup {
             self.update(turn, joining, id);
             self.rebalance(turn, "a member joins again");
         } else {
-            let mut response = self.joined_response(id);
-            if self.state == ClassicState::Stable {
-                response.members.clear();
-            }
-            turn.answer_join(joining.parked, response);
+            turn.answer_join(joining.parked, self.joined_response(id));
         }
     }
 

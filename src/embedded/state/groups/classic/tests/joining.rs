@@ -123,6 +123,44 @@ fn a_full_group_lets_nobody_in() {
 }
 
 #[test]
+fn whoever_joins_a_group_again_that_has_filled_up_meanwhile_is_let_go() {
+    let mut kit = Kit::with(&[("group.max.size", "2")]);
+    let (members, generation) = kit.stable(2);
+    assert_eq!(
+        (kit.join(&members[0]), kit.state()),
+        (None, "PreparingRebalance"),
+        "a leader may want another assignment"
+    );
+    let (third, response) = kit.joined();
+    assert_eq!(response, None, "one has joined so far, so there is room");
+    let refused = kit.join(&members[1]).unwrap();
+    assert_eq!((refused.error_code, &*refused.member_id), (81, ""));
+    let ids = [&members[0], &third].map(|joiner| joiner.request.member_id.as_str());
+    assert!(kit.group().members.keys().all(|id| ids.contains(&id.as_str())), "nobody waits for it");
+    kit.harness.pass(REBALANCE);
+    let answers = [&members[0], &third].map(|joiner| kit.join_answer(joiner).unwrap());
+    assert_eq!(answers.map(|answer| (answer.error_code, answer.generation_id)), [(0, generation + 1); 2]);
+}
+
+#[test]
+fn timeouts_are_those_of_the_last_join_and_before_version_1_a_rebalance_takes_a_session() {
+    let mut kit = Kit::new();
+    let mut old = kit.joiner();
+    old.version = 0;
+    let joined = kit.join(&old).unwrap();
+    let timeouts = |kit: &Kit| {
+        let member = &kit.group().members[&joined.member_id];
+        (member.session_timeout, member.rebalance_timeout)
+    };
+    assert_eq!(timeouts(&kit), (SESSION, SESSION));
+    old.request.member_id = joined.member_id.clone();
+    old.request.session_timeout_ms = 20_000;
+    old.request.protocols = protocols(&[("range", b"news")]);
+    kit.join(&old).unwrap();
+    assert_eq!(timeouts(&kit), (SESSION * 2, SESSION * 2));
+}
+
+#[test]
 fn the_first_rebalance_waits_for_more_members_while_they_come() {
     let mut kit = Kit::with(&[("group.initial.rebalance.delay.ms", "3000")]);
     let (first, response) = kit.joined();
