@@ -261,6 +261,15 @@ impl Admin {
     }
 
     /// The rules that a filter lets through, in order. RPC DescribeAcls to any broker, brokers from 2.0 on.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::AclFilter;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for acl in admin.describe_acls(&AclFilter::any())? {
+    ///     println!("{acl:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn describe_acls(&self, filter: &AclFilter) -> Result<Vec<AclBinding>> {
         self.call().ask(&Route::Any, |asking| {
             let response = asking.call(&DescribeAclsRequest {
@@ -292,6 +301,16 @@ impl Admin {
 
     /// Deletes the rules that filters let through, and says which they were. RPC DeleteAcls to any broker, brokers from
     /// 2.0 on. Rules that an earlier try of this very call deleted are not among them.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::AclFilter;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// let of_bob = AclFilter { principal: Some("User:bob".into()), ..AclFilter::any() };
+    /// for (_, deleted) in admin.delete_acls(&[of_bob])? {
+    ///     println!("{} deleted", deleted?.len());
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn delete_acls(&self, filters: &[AclFilter]) -> Result<Results<Results<(), AclBinding>, AclFilter>> {
         let on_the_wire = |filter: &AclFilter| DeleteAclsFilter {
             resource_type_filter: filter.resource_type.code(),

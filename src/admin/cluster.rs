@@ -140,8 +140,16 @@ impl Admin {
         self.describe_cluster_as(false)
     }
 
-    /// Like [`describe_cluster`](Self::describe_cluster), with brokers that are registered and do not run. Brokers from
-    /// 4.0 on (KIP-1073).
+    /// Like [`describe_cluster`](Self::describe_cluster), with brokers that are registered and do not run. RPC
+    /// DescribeCluster 2 to any broker, brokers from 4.0 on (KIP-1073).
+    ///
+    /// ```no_run
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// let cluster = admin.describe_cluster_with_fenced_brokers()?;
+    /// let stopped = cluster.brokers.iter().filter(|broker| broker.fenced).map(|broker| broker.id);
+    /// println!("do not run: {:?}", stopped.collect::<Vec<_>>());
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn describe_cluster_with_fenced_brokers(&self) -> Result<ClusterDescription> {
         self.describe_cluster_as(true)
     }
@@ -178,6 +186,14 @@ impl Admin {
 
     /// The versions of all APIs that each broker speaks, by the brokers' node ids. RPC ApiVersions to all brokers, side
     /// by side, brokers from 1.0 on.
+    ///
+    /// ```no_run
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (broker, apis) in admin.describe_api_versions()? {
+    ///     println!("broker {broker} knows {} APIs", apis?.len());
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn describe_api_versions(&self) -> Result<Results<Vec<ApiRange>, i32>> {
         let call = self.call();
         let brokers = super::lookup::brokers(&call)?;
@@ -193,6 +209,13 @@ impl Admin {
     }
 
     /// Describes the quorum of controllers. RPC DescribeQuorum to any broker, KRaft from 3.3 on.
+    ///
+    /// ```no_run
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// let quorum = admin.describe_metadata_quorum()?;
+    /// println!("{:?} leads {} voters", quorum.leader, quorum.voters.len());
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn describe_metadata_quorum(&self) -> Result<QuorumDescription> {
         self.call().ask(&Route::Any, |asking| {
             let partitions = vec![RequestPartitionData { partition_index: 0 }];
@@ -224,6 +247,14 @@ impl Admin {
     /// Adds a voter to the quorum of controllers (KIP-853). RPC AddRaftVoter to any broker, KRaft from 3.9 on; with the id
     /// of the cluster this client is connected to, so that no other one is changed.
     /// DUPLICATE_VOTER may mean that an earlier try of this very call did it.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::{RaftVoterEndpoint, Uuid};
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// let directory: Uuid = "bvEe8qERSRiB6c9Wx0H5yQ".parse()?;
+    /// admin.add_raft_voter(4, directory, &[RaftVoterEndpoint::new("CONTROLLER", "kafka4", 9093)])?;
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn add_raft_voter(&self, id: i32, directory: Uuid, endpoints: &[RaftVoterEndpoint]) -> Result<()> {
         let listener = |endpoint: &RaftVoterEndpoint| VoterListener {
             name: endpoint.listener.clone(),
@@ -247,6 +278,14 @@ impl Admin {
     /// Removes a voter from the quorum of controllers (KIP-853). RPC RemoveRaftVoter to any broker, KRaft from 3.9 on; with
     /// the id of the cluster this client is connected to.
     /// VOTER_NOT_FOUND may mean that an earlier try of this very call did it.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::Uuid;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// let directory: Uuid = "bvEe8qERSRiB6c9Wx0H5yQ".parse()?;
+    /// admin.remove_raft_voter(4, directory)?;
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn remove_raft_voter(&self, id: i32, directory: Uuid) -> Result<()> {
         let cluster_id = self.core().snapshot().cluster_id.clone();
         self.call().ask(&Route::Any, |asking| {
@@ -261,6 +300,12 @@ impl Admin {
 
     /// Strikes a broker that does not run off the cluster's list. RPC UnregisterBroker to any broker, KRaft from 2.8 on.
     /// BROKER_ID_NOT_REGISTERED may mean that an earlier try of this very call did it.
+    ///
+    /// ```no_run
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// admin.unregister_broker(7)?;
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn unregister_broker(&self, id: i32) -> Result<()> {
         self.call().ask(&Route::Any, |asking| {
             let response = asking.call(&UnregisterBrokerRequest { broker_id: id })?;
@@ -270,12 +315,28 @@ impl Admin {
     }
 
     /// The node ids of the brokers that coordinate groups. RPC FindCoordinator to any broker, brokers from 1.0 on.
+    ///
+    /// ```no_run
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (group, outcome) in admin.find_group_coordinators(&["g1", "g2"])? {
+    ///     println!("{group}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn find_group_coordinators(&self, groups: &[&str]) -> Result<Results<i32>> {
         self.find_coordinators(groups, CoordinatorType::Group)
     }
 
     /// The node ids of the brokers that coordinate transactional ids. RPC FindCoordinator to any broker, brokers from
     /// 1.0 on.
+    ///
+    /// ```no_run
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (id, outcome) in admin.find_transaction_coordinators(&["payments"])? {
+    ///     println!("{id}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn find_transaction_coordinators(&self, transactional_ids: &[&str]) -> Result<Results<i32>> {
         self.find_coordinators(transactional_ids, CoordinatorType::Transaction)
     }

@@ -284,6 +284,17 @@ impl Admin {
     }
 
     /// Like [`describe_configs`](Self::describe_configs), with a choice of settings and their documentation.
+    /// RPC DescribeConfigs, brokers from 1.1 on; documentation from 2.6 on.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::{ConfigResource, DescribeConfigs};
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// let what = DescribeConfigs::new().names(["retention.ms"]).documentation(true);
+    /// for (_, configs) in admin.describe_configs_as(&[ConfigResource::topic("test3")], &what)? {
+    ///     println!("{:?}", configs?);
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn describe_configs_as(
         &self,
         resources: &[ConfigResource],
@@ -315,6 +326,16 @@ impl Admin {
     /// concerned, else to any; brokers from 2.3 on. All changes of one resource are made, or none.
     ///
     /// An append or subtraction that was lost on the way back may be made twice, which changes nothing.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::{AlterConfig, ConfigResource};
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// let changes = vec![AlterConfig::Set("retention.ms".into(), "3600000".into()), AlterConfig::Delete("flush.ms".into())];
+    /// for (topic, changed) in admin.incremental_alter_configs(&[(ConfigResource::topic("test3"), changes)])? {
+    ///     println!("{topic:?}: {changed:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn incremental_alter_configs(
         &self,
         changes: &[(ConfigResource, Vec<AlterConfig>)],
@@ -322,7 +343,18 @@ impl Admin {
         self.alter_or_validate_incrementally(changes, false)
     }
 
-    /// Checks as [`incremental_alter_configs`](Self::incremental_alter_configs) does, and changes nothing.
+    /// Checks as [`incremental_alter_configs`](Self::incremental_alter_configs) does, and changes nothing. RPC
+    /// IncrementalAlterConfigs, brokers from 2.3 on.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::{AlterConfig, ConfigResource};
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// let changes = vec![AlterConfig::Append("cleanup.policy".into(), "compact".into())];
+    /// for (topic, possible) in admin.validate_incremental_alter_configs(&[(ConfigResource::topic("test3"), changes)])? {
+    ///     println!("{topic:?}: {possible:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn validate_incremental_alter_configs(
         &self,
         changes: &[(ConfigResource, Vec<AlterConfig>)],
@@ -359,6 +391,16 @@ impl Admin {
 
     /// Replaces all configs of resources; what is not given falls back to its default. RPC AlterConfigs, which Kafka
     /// has deprecated since 2.3: it is for older brokers. Brokers from 1.0 on.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::ConfigResource;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// let all = vec![("retention.ms".to_owned(), "3600000".to_owned())];
+    /// for (topic, changed) in admin.alter_configs(&[(ConfigResource::topic("test3"), all)])? {
+    ///     println!("{topic:?}: {changed:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn alter_configs(
         &self,
         configs: &[(ConfigResource, Vec<(String, String)>)],
@@ -366,7 +408,17 @@ impl Admin {
         self.replace_or_validate(configs, false)
     }
 
-    /// Checks as [`alter_configs`](Self::alter_configs) does, and changes nothing.
+    /// Checks as [`alter_configs`](Self::alter_configs) does, and changes nothing. RPC AlterConfigs, brokers from 1.0 on.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::ConfigResource;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// let all = vec![("retention.ms".to_owned(), "3600000".to_owned())];
+    /// for (topic, possible) in admin.validate_alter_configs(&[(ConfigResource::topic("test3"), all)])? {
+    ///     println!("{topic:?}: {possible:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn validate_alter_configs(
         &self,
         configs: &[(ConfigResource, Vec<(String, String)>)],
@@ -400,6 +452,15 @@ impl Admin {
 
     /// Everything of these types that has configs; of all types for none. RPC ListConfigResources to any broker, from
     /// 4.1 on; brokers from 3.7 on know it for client metrics only.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::ConfigResourceType;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for resource in admin.list_config_resources(&[ConfigResourceType::Group])? {
+    ///     println!("{}", resource.name);
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn list_config_resources(&self, types: &[ConfigResourceType]) -> Result<Vec<ConfigResource>> {
         self.call().ask(&Route::Any, |asking| {
             // Version 0 is about client metrics alone.

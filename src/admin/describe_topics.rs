@@ -138,6 +138,14 @@ impl Admin {
     }
 
     /// Describes all topics this principal may describe, by name. RPC Metadata to any broker, brokers from 1.0 on.
+    ///
+    /// ```no_run
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for topic in admin.describe_all_topics()? {
+    ///     println!("{topic:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn describe_all_topics(&self) -> Result<Vec<TopicDescription>> {
         let authorized = self.include_authorized_operations;
         let response = self.call().ask(&Route::Any, |asking| metadata(asking, None, authorized))?;
@@ -148,6 +156,16 @@ impl Admin {
     }
 
     /// Describes topics by their ids. RPC Metadata 12 to any broker, brokers from 2.8 on.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::Uuid;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// let id: Uuid = "bvEe8qERSRiB6c9Wx0H5yQ".parse()?;
+    /// for (id, outcome) in admin.describe_topics_by_id(&[id])? {
+    ///     println!("{id}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn describe_topics_by_id(&self, ids: &[Uuid]) -> Result<Results<TopicDescription, Uuid>> {
         let authorized = self.include_authorized_operations;
         self.call().run(ids.to_vec(), &Route::Any, |asking, ids| {

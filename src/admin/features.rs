@@ -77,6 +77,14 @@ impl FeatureUpdate {
 impl Admin {
     /// The cluster's features, as one broker knows them. RPC ApiVersions 3 to any broker, brokers from 2.4 on; features
     /// exist from 2.7 on.
+    ///
+    /// ```no_run
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (feature, (_, level)) in admin.describe_features()?.finalized {
+    ///     println!("{feature} {level}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn describe_features(&self) -> Result<FeatureMetadata> {
         self.call().ask(&Route::Any, |asking| {
             asking.needs::<ApiVersionsRequest>(FEATURES, "the broker does not know of features")?;
@@ -92,11 +100,30 @@ impl Admin {
     }
 
     /// Changes the levels of features. RPC UpdateFeatures to the controller, brokers from 2.7 on.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::FeatureUpdate;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (feature, outcome) in admin.update_features(&[FeatureUpdate::upgrade("transaction.version", 2)])? {
+    ///     println!("{feature}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn update_features(&self, updates: &[FeatureUpdate]) -> Result<Results> {
         self.update_or_validate_features(updates, false)
     }
 
-    /// Checks as [`update_features`](Self::update_features) does, and changes nothing. Brokers from 3.3 on.
+    /// Checks as [`update_features`](Self::update_features) does, and changes nothing. RPC UpdateFeatures 1 to the
+    /// controller, brokers from 3.3 on.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::FeatureUpdate;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (feature, outcome) in admin.validate_update_features(&[FeatureUpdate::upgrade("transaction.version", 2)])? {
+    ///     println!("{feature}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn validate_update_features(&self, updates: &[FeatureUpdate]) -> Result<Results> {
         self.update_or_validate_features(updates, true)
     }

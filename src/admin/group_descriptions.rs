@@ -113,6 +113,14 @@ impl Admin {
     }
 
     /// Describes share groups (KIP-932). RPC ShareGroupDescribe to the coordinators, side by side, brokers from 4.1 on.
+    ///
+    /// ```no_run
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (group, outcome) in admin.describe_share_groups(&["s1"])? {
+    ///     println!("{group}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn describe_share_groups(&self, groups: &[&str]) -> Result<Results<GroupDescription>> {
         let include_authorized_operations = self.include_authorized_operations;
         let groups = groups.iter().map(|group| (*group).to_owned()).collect();

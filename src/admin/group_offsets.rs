@@ -92,15 +92,34 @@ impl PartitionLag {
 impl Admin {
     /// All offsets that groups have committed. RPC OffsetFetch to the coordinators, side by side, brokers from 1.0 on.
     /// A group that is not there has committed nothing.
+    ///
+    /// ```no_run
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (group, offsets) in admin.list_group_offsets(&["g1"])? {
+    ///     println!("{group}: {:?}", offsets?);
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn list_group_offsets(&self, groups: &[&str]) -> Result<Results<GroupOffsets>> {
         let asked: Vec<_> = groups.iter().map(|group| (*group, None)).collect();
         self.list_group_offsets_of(&asked, false)
     }
 
     /// Offsets that groups have committed of some partitions, or of all for `None`; partitions without one are left out.
+    /// RPC OffsetFetch to the coordinators, side by side, brokers from 1.0 on.
     ///
     /// With `require_stable` (Kafka: `isolation.level=read_committed` of a consumer), brokers from 2.5 on are asked again
     /// while a transaction that has written offsets is open, until the deadline.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::TopicPartition;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// let partitions = [TopicPartition::new("test3", 0)];
+    /// for (group, offsets) in admin.list_group_offsets_of(&[("g1", Some(&partitions))], true)? {
+    ///     println!("{group}: {:?}", offsets?);
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn list_group_offsets_of(
         &self,
         groups: &[(&str, Option<&[TopicPartition]>)],
@@ -161,6 +180,15 @@ impl Admin {
 
     /// Deletes committed offsets of a group. RPC OffsetDelete to the coordinator, brokers from 2.4 on. Refused with
     /// GROUP_SUBSCRIBED_TO_TOPIC for topics that a member reads.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::TopicPartition;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (partition, outcome) in admin.delete_group_offsets("g1", &[TopicPartition::new("test3", 0)])? {
+    ///     println!("{partition}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn delete_group_offsets(
         &self,
         group: &str,

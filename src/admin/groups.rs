@@ -189,6 +189,14 @@ impl Admin {
 
     /// Deletes groups and their offsets, of any type. RPC DeleteGroups to the coordinators, side by side, brokers from
     /// 1.1 on. A group with members is refused with NON_EMPTY_GROUP.
+    ///
+    /// ```no_run
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (group, outcome) in admin.delete_groups(&["g1"])? {
+    ///     println!("{group}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn delete_groups(&self, groups: &[&str]) -> Result<Results> {
         let groups = groups.iter().map(|group| (*group).to_owned()).collect();
         self.call().run(groups, &coordinator(), |asking, groups| {
@@ -205,6 +213,16 @@ impl Admin {
     /// 1.0 on; static members from 2.4 on. `reason` goes to the broker's log, from 3.2 on.
     ///
     /// A member that lives joins again. UNKNOWN_MEMBER_ID may mean that an earlier try of this very call removed it.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::MemberToRemove;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// let gone = [MemberToRemove::GroupInstanceId("pod-7".into())];
+    /// for (member, outcome) in admin.remove_members("g1", &gone, "scaled down")? {
+    ///     println!("{member:?}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn remove_members(
         &self,
         group: &str,
@@ -215,7 +233,15 @@ impl Admin {
     }
 
     /// Removes all present members from a classic group: [`describe_groups`](Self::describe_groups), then
-    /// [`remove_members`](Self::remove_members).
+    /// [`remove_members`](Self::remove_members). RPCs DescribeGroups and LeaveGroup to the coordinator, brokers from 1.0 on.
+    ///
+    /// ```no_run
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (member, outcome) in admin.remove_all_members("g1", "the offsets are to be reset")? {
+    ///     println!("{member:?}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn remove_all_members(&self, group: &str, reason: &str) -> Result<Results<(), MemberToRemove>> {
         let missing = || Error::from_code(ErrorCode::GROUP_ID_NOT_FOUND, format!("there is no group {group:?}"));
         let call = self.call();

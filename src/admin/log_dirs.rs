@@ -82,17 +82,46 @@ pub struct ReplicaLogDirs {
 impl Admin {
     /// Describes the log directories of brokers, by their node ids, with all replicas in them. RPC DescribeLogDirs to these
     /// brokers, side by side, brokers from 2.0 on. A principal that may not describe the cluster sees no directories.
+    ///
+    /// ```no_run
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (broker, dirs) in admin.describe_log_dirs(&[1, 2])? {
+    ///     for dir in dirs? {
+    ///         println!("{broker} {}: {} replicas", dir.path, dir.replicas.len());
+    ///     }
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn describe_log_dirs(&self, brokers: &[i32]) -> Result<Results<Vec<LogDirDescription>, i32>> {
         self.describe_log_dirs_of(brokers, None)
     }
 
-    /// The same of all brokers.
+    /// The same of all brokers. RPCs Metadata and DescribeLogDirs, brokers from 2.0 on.
+    ///
+    /// ```no_run
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (broker, dirs) in admin.describe_all_log_dirs()? {
+    ///     println!("{broker}: {} directories", dirs?.len());
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn describe_all_log_dirs(&self) -> Result<Results<Vec<LogDirDescription>, i32>> {
         let brokers = lookup::brokers(&self.call())?;
         self.describe_log_dirs_of(&brokers, None)
     }
 
     /// Like [`describe_log_dirs`](Self::describe_log_dirs), with replicas of these partitions only; all for `None`.
+    /// RPC DescribeLogDirs to these brokers, brokers from 2.0 on.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::TopicPartition;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// let partitions = [TopicPartition::new("test3", 0)];
+    /// for (broker, outcome) in admin.describe_log_dirs_of(&[1], Some(&partitions))? {
+    ///     println!("{broker}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn describe_log_dirs_of(
         &self,
         brokers: &[i32],
@@ -114,6 +143,15 @@ impl Admin {
 
     /// In which directories replicas are, and to which they move. RPC DescribeLogDirs to their brokers, side by side,
     /// brokers from 2.0 on.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::TopicPartitionReplica;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (replica, outcome) in admin.describe_replica_log_dirs(&[TopicPartitionReplica::new(("test3", 0), 1)])? {
+    ///     println!("{replica:?}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn describe_replica_log_dirs(
         &self,
         replicas: &[TopicPartitionReplica],
@@ -144,6 +182,16 @@ impl Admin {
 
     /// Moves replicas to other directories of their brokers, or says where ones that are to come will be. RPC
     /// AlterReplicaLogDirs to the brokers, side by side, brokers from 2.0 on. Returns when it has begun.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::TopicPartitionReplica;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// let replica = TopicPartitionReplica::new(("test3", 0), 1);
+    /// for (replica, outcome) in admin.alter_replica_log_dirs(&[(replica, "/disk2".into())])? {
+    ///     println!("{replica:?}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn alter_replica_log_dirs(
         &self,
         moves: &[(TopicPartitionReplica, String)],

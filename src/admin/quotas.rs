@@ -104,6 +104,15 @@ pub type ClientQuotaChanges = BTreeMap<String, Option<f64>>;
 impl Admin {
     /// Quotas by the entities they are for: values by keys such as `producer_byte_rate`. RPC DescribeClientQuotas to any
     /// broker, brokers from 2.6 on.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::ClientQuotaFilter;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (entity, quotas) in admin.describe_client_quotas(&ClientQuotaFilter::all())? {
+    ///     println!("{entity:?}: {quotas:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn describe_client_quotas(
         &self,
         filter: &ClientQuotaFilter,
@@ -129,6 +138,16 @@ impl Admin {
     }
 
     /// Sets and removes quotas. RPC AlterClientQuotas to any broker, brokers from 2.6 on.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::{ClientQuotaChanges, ClientQuotaEntity};
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// let changes = ClientQuotaChanges::from([("producer_byte_rate".to_owned(), Some(1e6))]);
+    /// for (entity, outcome) in admin.alter_client_quotas(&[(ClientQuotaEntity::user("alice"), changes)])? {
+    ///     println!("{entity:?}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn alter_client_quotas(
         &self,
         changes: &[(ClientQuotaEntity, ClientQuotaChanges)],
@@ -136,7 +155,18 @@ impl Admin {
         self.alter_or_validate_quotas(changes, false)
     }
 
-    /// Checks as [`alter_client_quotas`](Self::alter_client_quotas) does, and changes nothing.
+    /// Checks as [`alter_client_quotas`](Self::alter_client_quotas) does, and changes nothing. RPC AlterClientQuotas to any
+    /// broker, brokers from 2.6 on.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::{ClientQuotaChanges, ClientQuotaEntity};
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// let changes = ClientQuotaChanges::from([("producer_byte_rate".to_owned(), Some(1e6))]);
+    /// for (entity, outcome) in admin.validate_alter_client_quotas(&[(ClientQuotaEntity::user("alice"), changes)])? {
+    ///     println!("{entity:?}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn validate_alter_client_quotas(
         &self,
         changes: &[(ClientQuotaEntity, ClientQuotaChanges)],

@@ -44,6 +44,16 @@ impl Admin {
     ///
     /// Returns when it has begun; [`list_partition_reassignments`](Self::list_partition_reassignments) shows what goes
     /// on. NO_REASSIGNMENT_IN_PROGRESS says that there was nothing to call off.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::TopicPartition;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// let to = (TopicPartition::new("test3", 0), Some(vec![2, 3]));
+    /// for (partition, outcome) in admin.alter_partition_reassignments(&[to])? {
+    ///     println!("{partition}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn alter_partition_reassignments(
         &self,
         reassignments: &[(TopicPartition, Option<Vec<i32>>)],
@@ -78,6 +88,14 @@ impl Admin {
 
     /// The partitions whose replicas are moving, of these or of all for `None`. RPC ListPartitionReassignments to the
     /// controller, brokers from 2.4 on.
+    ///
+    /// ```no_run
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (partition, under_way) in admin.list_partition_reassignments(None)? {
+    ///     println!("{partition}: to come {:?}", under_way.adding_replicas);
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn list_partition_reassignments(
         &self,
         partitions: Option<&[TopicPartition]>,
@@ -112,6 +130,15 @@ impl Admin {
     ///
     /// ELECTION_NOT_NEEDED says that the leader is the wanted one already, maybe by an earlier try of this very call. For
     /// all partitions the broker tells only of those that had something to elect.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::ElectionType;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (partition, outcome) in admin.elect_leaders(ElectionType::Preferred, None)? {
+    ///     println!("{partition}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn elect_leaders(
         &self,
         election_type: ElectionType,

@@ -93,7 +93,19 @@ impl Admin {
         self.list_offsets_isolated(partitions, IsolationLevel::ReadUncommitted)
     }
 
-    /// Like [`list_offsets`](Self::list_offsets), as a consumer of this isolation level would see it.
+    /// Like [`list_offsets`](Self::list_offsets), as a consumer of this isolation level would see it. RPC ListOffsets to
+    /// the leaders, brokers from 1.0 on.
+    ///
+    /// ```no_run
+    /// use sarameya::IsolationLevel;
+    /// use sarameya::admin::{OffsetSpec, TopicPartition};
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// let end = [(TopicPartition::new("test3", 0), OffsetSpec::Latest)];
+    /// for (partition, found) in admin.list_offsets_isolated(&end, IsolationLevel::ReadCommitted)? {
+    ///     println!("{partition}: {:?}", found?.offset);
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn list_offsets_isolated(
         &self,
         partitions: &[(TopicPartition, OffsetSpec)],
@@ -106,6 +118,15 @@ impl Admin {
     /// brokers from 1.0 on. The result is the offset the partition starts with from now on.
     ///
     /// Blocks until all replicas have done it. Refused with POLICY_VIOLATION if the topic is compacted only.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::TopicPartition;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (partition, first) in admin.delete_records(&[(TopicPartition::new("test3", 0), 1000)])? {
+    ///     println!("{partition} begins with {}", first?);
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn delete_records(&self, before: &[(TopicPartition, i64)]) -> Result<Results<i64, TopicPartition>> {
         let offsets: HashMap<&TopicPartition, i64> = before.iter().map(|(partition, at)| (partition, *at)).collect();
         let partitions = before.iter().map(|(partition, _)| partition.clone()).collect();
@@ -133,6 +154,15 @@ impl Admin {
     }
 
     /// Where leader epochs end. RPC OffsetForLeaderEpoch to the leaders, side by side, brokers from 2.1 on.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::TopicPartition;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (partition, end) in admin.offsets_for_leader_epochs(&[(TopicPartition::new("test3", 0), 5)])? {
+    ///     println!("{partition}: epoch 5 ended at {:?}", end?.end_offset);
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn offsets_for_leader_epochs(
         &self,
         epochs: &[(TopicPartition, i32)],

@@ -149,6 +149,14 @@ impl Admin {
 
     /// Which mechanisms users have passwords for. RPC DescribeUserScramCredentials to any broker, brokers from 2.7 on. A
     /// user without any is an error, RESOURCE_NOT_FOUND.
+    ///
+    /// ```no_run
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (user, outcome) in admin.describe_user_scram_credentials(&["alice"])? {
+    ///     println!("{user}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn describe_user_scram_credentials(&self, users: &[&str]) -> Result<Results<Vec<ScramCredentialInfo>>> {
         let users = users.iter().map(|user| (*user).to_owned()).collect();
         self.call().run(users, &Route::Any, |asking, users| {
@@ -160,7 +168,16 @@ impl Admin {
         })
     }
 
-    /// The same for all users that have passwords, by name.
+    /// The same for all users that have passwords, by name. RPC DescribeUserScramCredentials to any broker, brokers from 2.7
+    /// on.
+    ///
+    /// ```no_run
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (user, outcome) in admin.describe_all_user_scram_credentials()? {
+    ///     println!("{user}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn describe_all_user_scram_credentials(&self) -> Result<Results<Vec<ScramCredentialInfo>>> {
         self.call().ask(&Route::Any, |asking| {
             // No user means all, and so does no list; but a broker that has to refuse a request without one trips over it, and

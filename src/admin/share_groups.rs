@@ -35,6 +35,14 @@ pub type ShareGroupOffsets = Results<ShareGroupOffset, TopicPartition>;
 impl Admin {
     /// How far share groups have got. RPC DescribeShareGroupOffsets to the coordinators, side by side, brokers from 4.1
     /// on.
+    ///
+    /// ```no_run
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (group, offsets) in admin.list_share_group_offsets(&["s1"])? {
+    ///     println!("{group}: {:?}", offsets?);
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn list_share_group_offsets(&self, groups: &[&str]) -> Result<Results<ShareGroupOffsets>> {
         let groups = groups.iter().map(|group| (*group).to_owned()).collect();
         self.call().run(groups, &coordinator(), |asking, groups| {
@@ -59,6 +67,15 @@ impl Admin {
 
     /// Sets where a share group without members goes on. RPC AlterShareGroupOffsets to the coordinator, brokers from 4.1
     /// on.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::TopicPartition;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (partition, outcome) in admin.alter_share_group_offsets("s1", &[(TopicPartition::new("test3", 0), 0)])? {
+    ///     println!("{partition}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn alter_share_group_offsets(
         &self,
         group: &str,
@@ -91,6 +108,14 @@ impl Admin {
 
     /// Has a share group without members forget topics. RPC DeleteShareGroupOffsets to the coordinator, brokers from 4.1
     /// on.
+    ///
+    /// ```no_run
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (topic, outcome) in admin.delete_share_group_offsets("s1", &["test3"])? {
+    ///     println!("{topic}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn delete_share_group_offsets(&self, group: &str, topics: &[&str]) -> Result<Results> {
         let topics = topics.iter().map(|topic| Topic((*topic).to_owned())).collect();
         let deleted = self.call().run(topics, &Route::GroupCoordinator(group), |asking, topics| {

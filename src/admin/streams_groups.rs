@@ -126,6 +126,14 @@ pub struct StreamsTaskOffset {
 impl Admin {
     /// Describes groups of Kafka Streams. RPC StreamsGroupDescribe to the coordinators, side by side, brokers from 4.1 on.
     /// A group that is not there or of another type is an error, GROUP_ID_NOT_FOUND.
+    ///
+    /// ```no_run
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (group, described) in admin.describe_streams_groups(&["word-count"])? {
+    ///     println!("{group}: {} members", described?.members.len());
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn describe_streams_groups(&self, groups: &[&str]) -> Result<Results<StreamsGroupDescription>> {
         let include_authorized_operations = self.include_authorized_operations;
         let groups = groups.iter().map(|group| (*group).to_owned()).collect();

@@ -111,6 +111,15 @@ impl Admin {
     /// Makes a token. RPC CreateDelegationToken to any broker, brokers from 1.1 on, over an authenticated connection that
     /// was not itself made with a token. If the answer is lost and the call tries again, there is a second one, which
     /// expires by itself.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::NewDelegationToken;
+    /// use std::time::Duration;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// let token = admin.create_delegation_token(&NewDelegationToken::new().max_lifetime(Duration::from_secs(3600)))?;
+    /// println!("{} until {}", token.token_id, token.expiry_timestamp);
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn create_delegation_token(&self, token: &NewDelegationToken) -> Result<DelegationToken> {
         let renewer = |renewer: &KafkaPrincipal| CreatableRenewers {
             principal_type: renewer.principal_type.clone(),
@@ -150,6 +159,14 @@ impl Admin {
     /// Has a token live on for this long, or for the broker's default of `delegation.token.expiry.time.ms` for `None`, up
     /// to its maximum. Returns the new end in milliseconds since 1970. RPC RenewDelegationToken to any broker, brokers
     /// from 1.1 on.
+    ///
+    /// ```no_run
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for token in admin.describe_delegation_tokens(None)? {
+    ///     println!("{} until {}", token.token_id, admin.renew_delegation_token(&token.hmac, None)?);
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn renew_delegation_token(&self, hmac: &[u8], period: Option<Duration>) -> Result<i64> {
         self.call().ask(&Route::Any, |asking| {
             let (hmac, renew_period_ms) = (hmac.to_vec().into(), period.map_or(-1, milliseconds));
@@ -162,6 +179,15 @@ impl Admin {
     /// Ends a token in this long, or at once for `None`. Returns its end in milliseconds since 1970. RPC
     /// ExpireDelegationToken to any broker, brokers from 1.1 on. DELEGATION_TOKEN_NOT_FOUND may mean that an earlier try of
     /// this very call ended it.
+    ///
+    /// ```no_run
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for token in admin.describe_delegation_tokens(None)? {
+    ///     // Without a period it ends now.
+    ///     admin.expire_delegation_token(&token.hmac, None)?;
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn expire_delegation_token(&self, hmac: &[u8], period: Option<Duration>) -> Result<i64> {
         self.call().ask(&Route::Any, |asking| {
             let (hmac, expiry_time_period_ms) = (hmac.to_vec().into(), period.map_or(-1, milliseconds));
@@ -173,6 +199,15 @@ impl Admin {
 
     /// The tokens of these owners, or all that the caller may see for `None`. RPC DescribeDelegationToken to any broker,
     /// brokers from 1.1 on.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::KafkaPrincipal;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for token in admin.describe_delegation_tokens(Some(&[KafkaPrincipal::user("alice")]))? {
+    ///     println!("{}", token.token_id);
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn describe_delegation_tokens(&self, owners: Option<&[KafkaPrincipal]>) -> Result<Vec<DelegationToken>> {
         let owner = |owner: &KafkaPrincipal| DescribeDelegationTokenOwner {
             principal_type: owner.principal_type.clone(),

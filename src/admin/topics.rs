@@ -172,11 +172,30 @@ impl Admin {
     /// Blocks until the controller has created them; brokers learn of them a moment later. The outer error is one of the
     /// whole call; each topic has its own, such as TOPIC_ALREADY_EXISTS. That one may also mean that an earlier try of
     /// this very call did it: a connection that breaks before the answer came is a reason to try again.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::NewTopic;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (topic, outcome) in admin.create_topics(&[NewTopic::new("test3").partitions(3).config("retention.ms", "3600000")])? {
+    ///     println!("{topic}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn create_topics(&self, topics: &[NewTopic]) -> Result<Results<CreatedTopic>> {
         self.create_or_validate_topics(topics, false)
     }
 
-    /// Checks as [`create_topics`](Self::create_topics) does, and creates nothing.
+    /// Checks as [`create_topics`](Self::create_topics) does, and creates nothing. RPC CreateTopics to the controller,
+    /// brokers from 1.0 on.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::NewTopic;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (topic, outcome) in admin.validate_create_topics(&[NewTopic::new("test3").partitions(3)])? {
+    ///     println!("{topic}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn validate_create_topics(&self, topics: &[NewTopic]) -> Result<Results<CreatedTopic>> {
         self.create_or_validate_topics(topics, true)
     }
@@ -202,6 +221,14 @@ impl Admin {
     ///
     /// Blocks until the controller has taken it on; the records go in the background. UNKNOWN_TOPIC_OR_PARTITION may also
     /// mean that an earlier try of this very call did it.
+    ///
+    /// ```no_run
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (topic, outcome) in admin.delete_topics(&["test3"])? {
+    ///     println!("{topic}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn delete_topics(&self, topics: &[&str]) -> Result<Results> {
         let deleted = self.call().run(all(topics.iter().copied()), &Route::Controller, |asking, names| {
             let version = asking.version::<DeleteTopicsRequest>()?;
@@ -225,6 +252,16 @@ impl Admin {
 
     /// Deletes topics by their ids, so that a topic of the same name made meanwhile is safe. RPC DeleteTopics 6 to the
     /// controller, brokers from 2.8 on.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::Uuid;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// let id: Uuid = "bvEe8qERSRiB6c9Wx0H5yQ".parse()?;
+    /// for (id, outcome) in admin.delete_topics_by_id(&[id])? {
+    ///     println!("{id}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn delete_topics_by_id(&self, ids: &[Uuid]) -> Result<Results<(), Uuid>> {
         self.call().run(ids.to_vec(), &Route::Controller, |asking, ids| {
             asking.needs::<DeleteTopicsRequest>(TOPIC_STATES, "topics can't be deleted by id")?;
@@ -248,6 +285,14 @@ impl Admin {
 
     /// All topics this principal may describe, by name; Kafka's own as well. RPC Metadata to any broker, brokers from
     /// 1.0 on.
+    ///
+    /// ```no_run
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for topic in admin.list_topics()?.into_iter().filter(|topic| !topic.internal) {
+    ///     println!("{} {}", topic.name, topic.partitions);
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn list_topics(&self) -> Result<Vec<TopicListing>> {
         let response = self.call().ask(&Route::Any, |asking| lookup::metadata(asking, None, false))?;
         let listing = |topic: MetadataResponseTopic| {
@@ -267,11 +312,30 @@ impl Admin {
     ///
     /// INVALID_PARTITIONS says that a topic has as many already, which may have been done by an earlier try of this very
     /// call. Records with keys go to other partitions from then on.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::NewPartitions;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (topic, outcome) in admin.create_partitions(&[NewPartitions::new("test3", 6)])? {
+    ///     println!("{topic}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn create_partitions(&self, topics: &[NewPartitions]) -> Result<Results> {
         self.create_or_validate_partitions(topics, false)
     }
 
-    /// Checks as [`create_partitions`](Self::create_partitions) does, and adds nothing.
+    /// Checks as [`create_partitions`](Self::create_partitions) does, and adds nothing. RPC CreatePartitions to the
+    /// controller, brokers from 1.0 on.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::NewPartitions;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (topic, outcome) in admin.validate_create_partitions(&[NewPartitions::new("test3", 6)])? {
+    ///     println!("{topic}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn validate_create_partitions(&self, topics: &[NewPartitions]) -> Result<Results> {
         self.create_or_validate_partitions(topics, true)
     }

@@ -182,6 +182,17 @@ pub struct FencedProducer {
 impl Admin {
     /// Lists the transactions of all coordinators, by id. RPC ListTransactions to all brokers, side by side, brokers
     /// from 3.0 on.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::TransactionFilter;
+    /// use std::time::Duration;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// let filter = TransactionFilter::new().open_longer_than(Duration::from_secs(900));
+    /// for transaction in admin.list_transactions(&filter)?.all()? {
+    ///     println!("{}", transaction.transactional_id);
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn list_transactions(&self, filter: &TransactionFilter) -> Result<Listed<TransactionListing>> {
         let mut listed = list_all(&self.call(), |asking| {
             if filter.pattern.is_some() {
@@ -215,6 +226,14 @@ impl Admin {
 
     /// Describes transactions. RPC DescribeTransactions to the coordinators, side by side, brokers from 3.0 on. An id
     /// that is not known is an error, TRANSACTIONAL_ID_NOT_FOUND.
+    ///
+    /// ```no_run
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (id, outcome) in admin.describe_transactions(&["payments"])? {
+    ///     println!("{id}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn describe_transactions(&self, transactional_ids: &[&str]) -> Result<Results<TransactionDescription>> {
         let ids = transactional_ids.iter().map(|id| (*id).to_owned()).collect();
         self.call().run(ids, &coordinator(), |asking, ids| {
@@ -231,6 +250,15 @@ impl Admin {
 
     /// The producers that write to partitions, as the leaders know them. RPC DescribeProducers to the leaders, side by
     /// side, brokers from 2.8 on.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::TopicPartition;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (partition, outcome) in admin.describe_producers(&[TopicPartition::new("test3", 0)])? {
+    ///     println!("{partition}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn describe_producers(
         &self,
         partitions: &[TopicPartition],
@@ -238,7 +266,17 @@ impl Admin {
         self.describe_producers_by(partitions, &Route::Leader(&|partition| partition))
     }
 
-    /// Like [`describe_producers`](Self::describe_producers), as one broker that has replicas knows them.
+    /// Like [`describe_producers`](Self::describe_producers), as one broker that has replicas knows them. RPC
+    /// DescribeProducers to that broker, brokers from 2.8 on.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::TopicPartition;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (partition, outcome) in admin.describe_producers_on(2, &[TopicPartition::new("test3", 0)])? {
+    ///     println!("{partition}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn describe_producers_on(
         &self,
         broker: i32,
@@ -273,6 +311,22 @@ impl Admin {
     ///
     /// Only for what [`describe_producers`](Self::describe_producers) shows as open and
     /// [`describe_transactions`](Self::describe_transactions) does not know: aborting a live one breaks its atomicity.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::{AbortTransaction, TopicPartition};
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// // As `describe_producers` tells of it.
+    /// let hanging = AbortTransaction {
+    ///     partition: TopicPartition::new("test3", 0),
+    ///     producer_id: 1000,
+    ///     producer_epoch: 3,
+    ///     coordinator_epoch: 7,
+    /// };
+    /// for (hanging, outcome) in admin.abort_transactions(&[hanging])? {
+    ///     println!("{hanging:?}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn abort_transactions(&self, hanging: &[AbortTransaction]) -> Result<Results<(), AbortTransaction>> {
         self.call().run(
             hanging.to_vec(),
@@ -304,6 +358,14 @@ impl Admin {
     /// Shuts out all producers that use these transactional ids, and aborts their open transactions (Java's
     /// `fenceProducers` and `forceTerminateTransaction`). RPC InitProducerId to the coordinators, side by side, brokers
     /// from 1.0 on. Each id is fenced at least once.
+    ///
+    /// ```no_run
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// for (id, outcome) in admin.fence_producers(&["payments"])? {
+    ///     println!("{id}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
     pub fn fence_producers(&self, transactional_ids: &[&str]) -> Result<Results<FencedProducer>> {
         let ids = transactional_ids.iter().map(|id| (*id).to_owned()).collect();
         self.call().run(ids, &coordinator(), |asking, ids| {
