@@ -1,4 +1,5 @@
-//! How often the brokers are asked for metadata, whatever asks for it. Pure: no clock of its own.
+//! How often the brokers are asked for metadata, whatever asks for it but a topic that has just come into use, which can
+//! happen once for each. Pure: no clock of its own.
 
 use std::time::{Duration, Instant};
 
