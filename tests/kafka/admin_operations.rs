@@ -101,7 +101,8 @@ fn admin_kafka_4_3_0_replicas_move_and_leaders_are_elected() {
         Ok(()) => {}
         Err(error) => assert_eq!(error.code(), Some(ErrorCode::ELECTION_NOT_NEEDED)),
     }
-    assert_eq!(cluster.leader(&name, 0), 3);
+    // The controller elects, and each broker learns of it in its own time.
+    wait_until("the broker asked knows the new leader", LIMIT, || cluster.leader(&name, 0) == 3);
     let again = one(admin.elect_leaders(ElectionType::Preferred, Some(std::slice::from_ref(&partition))));
     assert_eq!(code(again), ErrorCode::ELECTION_NOT_NEEDED);
     admin.elect_leaders(ElectionType::Preferred, None).expect("an answer");
