@@ -24,6 +24,9 @@ use std::sync::{Barrier, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use support::{Outcome, StopFlag};
 
+/// The memory for records that are not answered yet, the same for every client that is compared.
+const BUFFER_MEMORY: usize = 64 << 20;
+
 /// Measures one operation and prints one line of JSON
 #[derive(Debug, Parser)]
 struct Command {
@@ -43,6 +46,9 @@ enum Operation {
         compression: Compression,
         #[arg(value_parser = acks)]
         acks: Acks,
+        /// The memory for records that are not answered yet, in bytes (buffer.memory)
+        #[arg(long, default_value_t = BUFFER_MEMORY)]
+        buffer_memory: usize,
     },
     /// A new group reads from the earliest record; the clock runs from before the join until the last record
     Consume {
@@ -92,8 +98,8 @@ impl Target {
 fn main() -> ExitCode {
     let command = Command::parse();
     let (op, outcome) = match &command.operation {
-        Operation::Produce { target, size, compression, acks } => {
-            ("produce", produce(target, *size, *compression, *acks))
+        Operation::Produce { target, size, compression, acks, buffer_memory } => {
+            ("produce", produce(target, *size, *compression, *acks, *buffer_memory))
         }
         Operation::Consume { target, owned } => {
             ("consume", consume(target, *owned || std::env::var_os("PERF_OWNED").is_some()))
@@ -126,20 +132,26 @@ fn connect(target: &Target) -> Outcome<Client> {
 
 /// The settings that all clients are measured with.
 fn settings(builder: ProducerBuilder, acks: Acks) -> ProducerBuilder {
-    builder.acks(acks).idempotence(false).batch_size(1_000_000).buffer_memory(64 << 20).max_in_flight(5)
+    builder.acks(acks).idempotence(false).batch_size(1_000_000).buffer_memory(BUFFER_MEMORY).max_in_flight(5)
 }
 
-fn produce(target: &Target, size: usize, compression: Compression, acks: Acks) -> Outcome<Report> {
+fn produce(
+    target: &Target,
+    size: usize,
+    compression: Compression,
+    acks: Acks,
+    buffer_memory: usize,
+) -> Outcome<Report> {
     let pool = Pool::from_env(size);
     let client = connect(target)?;
     let builder = Producer::builder(&client).linger(Duration::from_millis(5)).compression(compression);
-    let producer = settings(builder, acks).build()?;
+    let producer = settings(builder, acks).buffer_memory(buffer_memory).build()?;
     let progress = Progress::start(target.n);
-    let topics = target.topics().cycle();
+    let topics: Vec<_> = target.topics().collect();
     let mut deliveries = Deliveries::new();
     let mut acknowledged = 0;
     let start = Instant::now();
-    for (i, topic) in (0..target.n).zip(topics) {
+    for (i, topic) in (0..target.n).zip(topics.iter().cycle()) {
         producer.send_to(&ProducerRecord::new(topic).value(pool.value(i)), &mut deliveries)?;
         if i % 1024 == 0 {
             let before = acknowledged;

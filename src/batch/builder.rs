@@ -272,6 +272,13 @@ impl BatchBuilder {
         self.buffer.reserve_exact(wanted - self.buffer.len());
     }
 
+    /// Goes on in another buffer, whose content does not matter; returns the one it had.
+    pub fn move_to(&mut self, mut buffer: Vec<u8>) -> Vec<u8> {
+        buffer.clear();
+        buffer.extend_from_slice(&self.buffer);
+        std::mem::replace(&mut self.buffer, buffer)
+    }
+
     /// How many records it has.
     pub fn count(&self) -> u32 {
         self.count

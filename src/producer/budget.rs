@@ -1,7 +1,8 @@
 //! The memory records may take until their fate is known, and the buffers it is made of.
 
 use crate::{Error, ErrorKind};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -13,12 +14,22 @@ pub(super) struct Budget {
     state: Mutex<State>,
 }
 
+/// How much memory is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Need {
+    /// Less is of no use.
+    pub(super) least: usize,
+    /// What would serve best, not below `least`.
+    pub(super) wanted: usize,
+}
+
 #[derive(Debug, Default)]
 struct State {
     /// Capacity of buffers in use and of those reserved for waiters that have not come back yet.
     used: usize,
-    /// Buffers that wait to be used again; their capacity counts as free.
-    spare: Vec<Vec<u8>>,
+    /// Buffers that wait to be used again, by their capacity, which counts as free. Of equal ones the last to come back,
+    /// which is in a cache, perhaps, goes first.
+    spare: BTreeMap<usize, Vec<Vec<u8>>>,
     spare_bytes: usize,
     waiters: VecDeque<Arc<Waiter>>,
     closed: bool,
@@ -26,7 +37,7 @@ struct State {
 
 #[derive(Debug)]
 struct Waiter {
-    bytes: usize,
+    need: Need,
     grant: Mutex<Grant>,
     changed: Condvar,
 }
@@ -34,9 +45,26 @@ struct Waiter {
 #[derive(Debug)]
 enum Grant {
     Waiting,
-    /// A used buffer, with its whole capacity, or none: then one of the bytes asked for is to be made.
-    Granted(Option<Vec<u8>>),
+    Granted(Taken),
     Closed,
+}
+
+/// What is counted as used from now on.
+#[derive(Debug)]
+enum Taken {
+    /// A used buffer, with its whole capacity.
+    Spare(Vec<u8>),
+    /// One of so many bytes is to be made, by who asked.
+    Fresh(usize),
+}
+
+impl Taken {
+    fn buffer(&mut self) -> Vec<u8> {
+        match self {
+            Self::Spare(buffer) => std::mem::take(buffer),
+            Self::Fresh(bytes) => Vec::with_capacity(*bytes),
+        }
+    }
 }
 
 impl Waiter {
@@ -66,35 +94,46 @@ impl Budget {
         free
     }
 
-    /// Takes a buffer of at least `bytes`, a used one if there is one, if that is free and nobody waits.
-    pub(super) fn try_take_buffer(&self, bytes: usize) -> Option<Vec<u8>> {
+    /// Takes a buffer, a used one if there is one that fits, if there is enough memory and nobody waits.
+    pub(super) fn try_take_buffer(&self, need: Need) -> Option<Vec<u8>> {
         let mut state = self.lock();
         if !state.waiters.is_empty() {
             return None;
         }
-        let used_before = state.take_bytes(bytes, self.total)?;
+        let mut taken = state.take(need, self.total)?;
         drop(state);
-        Some(used_before.unwrap_or_else(|| Vec::with_capacity(bytes)))
+        Some(taken.buffer())
     }
 
-    /// Waits until a buffer of at least `bytes` could be taken, at most until `deadline`. It is taken then.
-    pub(super) fn take_buffer(&self, bytes: usize, deadline: Instant) -> Result<Vec<u8>, Error> {
+    /// Takes a used buffer of `bytes` or some more, if there is such a one and nobody waits.
+    pub(super) fn try_take_spare(&self, bytes: usize) -> Option<Vec<u8>> {
+        let mut state = self.lock();
+        if !state.waiters.is_empty() {
+            return None;
+        }
+        let free = self.total.saturating_sub(state.used);
+        state.take_spare(bytes..=free.min(loosest(bytes)))
+    }
+
+    /// Waits until a buffer could be taken, at most until `deadline`. It is taken then.
+    pub(super) fn take_buffer(&self, need: Need, deadline: Instant) -> Result<Vec<u8>, Error> {
         let waiter = {
             let mut state = self.lock();
-            if bytes > self.total {
-                let message = format!("a record needs {bytes} bytes, more than the {} that all may take", self.total);
+            if need.least > self.total {
+                let (least, total) = (need.least, self.total);
+                let message = format!("a record needs {least} bytes, more than the {total} that all may take");
                 return Err(Error::new(ErrorKind::TooLarge, message));
             }
             if state.closed {
                 return Err(closed());
             }
             if state.waiters.is_empty()
-                && let Some(buffer) = state.take_bytes(bytes, self.total)
+                && let Some(mut taken) = state.take(need, self.total)
             {
                 drop(state);
-                return Ok(buffer.unwrap_or_else(|| Vec::with_capacity(bytes)));
+                return Ok(taken.buffer());
             }
-            let waiter = Arc::new(Waiter { bytes, grant: Mutex::new(Grant::Waiting), changed: Condvar::new() });
+            let waiter = Arc::new(Waiter { need, grant: Mutex::new(Grant::Waiting), changed: Condvar::new() });
             state.waiters.push_back(waiter.clone());
             waiter
         };
@@ -114,9 +153,9 @@ impl Budget {
         let mut state = self.lock();
         // It may have been granted at the last moment.
         match &mut *waiter.grant.lock().unwrap_or_else(PoisonError::into_inner) {
-            Grant::Granted(buffer) => {
+            Grant::Granted(taken) => {
                 drop(state);
-                return Ok(buffer.take().unwrap_or_else(|| Vec::with_capacity(waiter.bytes)));
+                return Ok(taken.buffer());
             }
             Grant::Closed => return Err(closed()),
             Grant::Waiting => {}
@@ -147,7 +186,7 @@ impl Budget {
         let mut state = self.lock();
         state.used = state.used.saturating_sub(buffer.capacity());
         state.spare_bytes += buffer.capacity();
-        state.spare.push(buffer);
+        state.spare.entry(buffer.capacity()).or_default().push(buffer);
         state.grant(self.total);
         state.trim(self.total);
     }
@@ -176,39 +215,77 @@ fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the producer is closed")
 }
 
+/// A used buffer that is larger than this would be a waste: it counts with its whole capacity.
+fn loosest(wanted: usize) -> usize {
+    wanted.saturating_mul(8)
+}
+
 impl State {
-    /// Counts a buffer of at least `bytes` as used, and hands it out if there is such a one. `None` if nothing is free.
-    fn take_bytes(&mut self, bytes: usize, total: usize) -> Option<Option<Vec<u8>>> {
+    /// Counts a buffer as used, and hands it out if it is one that came back. `None` if too little is free.
+    fn take(&mut self, Need { least, wanted }: Need, total: usize) -> Option<Taken> {
         let free = total.saturating_sub(self.used);
-        // What came back last is in a cache, perhaps.
-        let fits = |buffer: &Vec<u8>| (bytes..=free).contains(&buffer.capacity());
-        let spare = self.spare.iter().rposition(fits).map(|at| self.spare.swap_remove(at));
-        if spare.is_none() && bytes > free {
-            return None;
+        if let Some(spare) = self.take_spare(wanted..=free.min(loosest(wanted))) {
+            return Some(Taken::Spare(spare));
         }
-        let taken = spare.as_ref().map_or(bytes, Vec::capacity);
-        self.spare_bytes -= spare.as_ref().map_or(0, Vec::capacity);
-        self.used += taken;
-        self.trim(total);
+        // For as much as is wanted, spare buffers are dropped if need be: they seem to be of no use.
+        let never_made = free.saturating_sub(self.spare_bytes);
+        if free < wanted
+            && let Some(spare) = self.take_largest_spare(least.max(never_made)..=free)
+        {
+            return Some(Taken::Spare(spare));
+        }
+        let bytes = if free < wanted && never_made >= least { never_made } else { free.min(wanted) };
+        (bytes >= least).then(|| {
+            self.used += bytes;
+            self.trim(total);
+            Taken::Fresh(bytes)
+        })
+    }
+
+    /// The smallest in the range.
+    fn take_spare(&mut self, capacity: RangeInclusive<usize>) -> Option<Vec<u8>> {
+        let found = if capacity.is_empty() { None } else { self.spare.range(capacity).next().map(|(found, _)| *found) };
+        self.use_spare(found?)
+    }
+
+    fn take_largest_spare(&mut self, capacity: RangeInclusive<usize>) -> Option<Vec<u8>> {
+        let found =
+            if capacity.is_empty() { None } else { self.spare.range(capacity).next_back().map(|(found, _)| *found) };
+        self.use_spare(found?)
+    }
+
+    fn use_spare(&mut self, capacity: usize) -> Option<Vec<u8>> {
+        let spare = self.pop_spare(capacity)?;
+        self.used += spare.capacity();
+        Some(spare)
+    }
+
+    fn pop_spare(&mut self, capacity: usize) -> Option<Vec<u8>> {
+        let equal = self.spare.get_mut(&capacity)?;
+        let spare = equal.pop()?;
+        if equal.is_empty() {
+            self.spare.remove(&capacity);
+        }
+        self.spare_bytes -= spare.capacity();
         Some(spare)
     }
 
     /// Serves those who wait, in their order.
     fn grant(&mut self, total: usize) {
         while let Some(first) = self.waiters.pop_front() {
-            let Some(buffer) = self.take_bytes(first.bytes, total) else {
+            let Some(taken) = self.take(first.need, total) else {
                 self.waiters.push_front(first);
                 return;
             };
-            first.set(Grant::Granted(buffer));
+            first.set(Grant::Granted(taken));
         }
     }
 
-    /// Drops spare buffers that no longer fit beside what is used.
+    /// Drops spare buffers that no longer fit beside what is used, the smallest first.
     fn trim(&mut self, total: usize) {
         while self.used + self.spare_bytes > total {
-            let Some(buffer) = self.spare.pop() else { break };
-            self.spare_bytes -= buffer.capacity();
+            let Some(smallest) = self.spare.keys().next().copied() else { break };
+            drop(self.pop_spare(smallest));
         }
     }
 }
@@ -218,15 +295,19 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
+    fn need(bytes: usize) -> Need {
+        Need { least: bytes, wanted: bytes }
+    }
+
     #[test]
     fn p9_a_full_budget_ends_in_an_error_that_names_the_setting() {
         let budget = Budget::new(100);
         assert!(budget.try_take(100));
-        let error = budget.take_buffer(1, Instant::now() + Duration::from_millis(5)).unwrap_err();
+        let error = budget.take_buffer(need(1), Instant::now() + Duration::from_millis(5)).unwrap_err();
         assert_eq!((error.kind(), error.setting()), (ErrorKind::QueueFull, Some("buffer.memory")));
         budget.give(100);
         assert_eq!(budget.used(), 0);
-        assert_eq!(budget.take_buffer(101, Instant::now()).unwrap_err().kind(), ErrorKind::TooLarge);
+        assert_eq!(budget.take_buffer(need(101), Instant::now()).unwrap_err().kind(), ErrorKind::TooLarge);
     }
 
     #[test]
@@ -237,7 +318,8 @@ mod tests {
             let budget = budget.clone();
             let before = budget.lock().waiters.len();
             let clone = budget.clone();
-            let thread = std::thread::spawn(move || clone.take_buffer(bytes, Instant::now() + Duration::from_secs(60)));
+            let thread =
+                std::thread::spawn(move || clone.take_buffer(need(bytes), Instant::now() + Duration::from_secs(60)));
             while budget.lock().waiters.len() == before {
                 std::thread::yield_now();
             }
@@ -257,11 +339,11 @@ mod tests {
     #[test]
     fn spare_buffers_are_used_again_and_stay_within_the_limit() {
         let budget = Budget::new(1000);
-        let buffer = budget.try_take_buffer(400).unwrap();
+        let buffer = budget.try_take_buffer(need(400)).unwrap();
         let address = buffer.as_ptr();
         budget.give_buffer(buffer);
         assert_eq!(budget.used(), 0);
-        let again = budget.try_take_buffer(100).unwrap();
+        let again = budget.try_take_buffer(need(100)).unwrap();
         assert_eq!((again.as_ptr(), again.capacity()), (address, 400));
         budget.give_buffer(again);
         assert!(budget.try_take(900), "the spare buffer makes room");
@@ -271,10 +353,12 @@ mod tests {
     #[test]
     fn who_waits_gets_the_buffer_that_comes_back() {
         let budget = Arc::new(Budget::new(1000));
-        let buffer = budget.try_take_buffer(1000).unwrap();
+        let buffer = budget.try_take_buffer(need(1000)).unwrap();
         let address = buffer.as_ptr().addr();
         let clone = budget.clone();
-        let waiter = std::thread::spawn(move || clone.take_buffer(10, Instant::now() + Duration::from_secs(60)));
+        let waiter = std::thread::spawn(move || {
+            clone.take_buffer(Need { least: 10, wanted: 900 }, Instant::now() + Duration::from_secs(60))
+        });
         while budget.lock().waiters.is_empty() {
             std::thread::yield_now();
         }
@@ -284,11 +368,43 @@ mod tests {
     }
 
     #[test]
+    fn a_buffer_of_the_right_size_comes_before_one_that_would_waste_memory() {
+        let budget = Budget::new(1000);
+        let made = [500, 90, 300].map(|bytes| budget.try_take_buffer(need(bytes)).unwrap());
+        made.into_iter().for_each(|buffer| budget.give_buffer(buffer));
+        let small = budget.try_take_buffer(need(50)).unwrap();
+        assert_eq!(small.capacity(), 90, "the smallest that fits");
+        assert_eq!(budget.try_take_buffer(need(20)).unwrap().capacity(), 20, "300 would be a waste");
+        assert_eq!(budget.used(), 110);
+        assert!(budget.try_take_spare(550).is_none() && budget.try_take_spare(30).is_none());
+        assert_eq!(budget.try_take_spare(200).unwrap().capacity(), 300);
+        assert_eq!((budget.used(), budget.lock().spare_bytes), (410, 500));
+        assert_eq!(budget.try_take_buffer(need(60)).unwrap().capacity(), 60, "what was never made");
+        assert_eq!(budget.try_take_buffer(need(40)).unwrap().capacity(), 40, "the last spare one makes room");
+        assert_eq!((budget.used(), budget.lock().spare_bytes), (510, 0));
+    }
+
+    #[test]
+    fn who_wants_more_than_is_free_gets_the_most_that_there_is() {
+        let budget = Budget::new(1000);
+        let most = Need { least: 10, wanted: 900 };
+        let made = [300, 200].map(|bytes| budget.try_take_buffer(need(bytes)).unwrap());
+        made.into_iter().for_each(|buffer| budget.give_buffer(buffer));
+        assert!(budget.try_take(240));
+        assert_eq!(budget.try_take_buffer(most).unwrap().capacity(), 300, "a spare one before 260 fresh ones");
+        assert_eq!(budget.try_take_buffer(most).unwrap().capacity(), 260);
+        assert_eq!(budget.try_take_buffer(need(150)).unwrap().capacity(), 200);
+        assert!(budget.try_take_buffer(most).is_none());
+        budget.give(5);
+        assert!(budget.try_take_buffer(most).is_none());
+    }
+
+    #[test]
     fn closing_ends_waits() {
         let budget = Arc::new(Budget::new(10));
         assert!(budget.try_take(10));
         let clone = budget.clone();
-        let waiter = std::thread::spawn(move || clone.take_buffer(1, Instant::now() + Duration::from_secs(60)));
+        let waiter = std::thread::spawn(move || clone.take_buffer(need(1), Instant::now() + Duration::from_secs(60)));
         while budget.lock().waiters.is_empty() {
             std::thread::yield_now();
         }

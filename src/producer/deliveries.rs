@@ -1,6 +1,7 @@
 //! The outcomes to come of many records, in little memory.
 
 use super::delivery::{BatchOutcome, Delivery, RecordMetadata, SendError};
+use super::topics::LastTopic;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,13 @@ use std::time::Duration;
 /// ```
 #[derive(Debug, Default)]
 pub struct Deliveries {
+    pub(super) queue: Queue,
+    /// So that the next record, most often for the same topic, need not look for it.
+    pub(super) last_topic: LastTopic,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Queue {
     runs: VecDeque<Run>,
     len: usize,
 }
@@ -52,34 +60,25 @@ impl Deliveries {
 
     /// How many records it has.
     pub fn len(&self) -> usize {
-        self.len
+        self.queue.len
     }
 
     /// Whether it has no records.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.queue.len == 0
     }
 
     /// Adds a record behind the others.
     pub fn push(&mut self, delivery: Delivery) {
-        self.add(&delivery.batch, delivery.index);
-    }
-
-    #[inline]
-    pub(super) fn add(&mut self, batch: &Arc<BatchOutcome>, index: u32) {
-        self.len += 1;
-        match self.runs.back_mut() {
-            Some(run) if Arc::ptr_eq(&run.batch, batch) && run.first + run.count == index => run.count += 1,
-            _ => self.runs.push_back(Run { batch: batch.clone(), first: index, count: 1 }),
-        }
+        self.queue.add(&delivery.batch, delivery.index);
     }
 
     /// Takes off the first record if its fate is known; does not block. `None` if it is not, or if there is no record.
     #[inline]
     pub fn poll(&mut self) -> Option<Result<RecordMetadata, SendError>> {
-        let first = self.runs.front()?;
+        let first = self.queue.runs.front()?;
         let result = first.batch.poll(first.first)?;
-        self.take_off();
+        self.queue.take_off();
         Some(result)
     }
 
@@ -89,17 +88,28 @@ impl Deliveries {
         if let Some(result) = self.poll() {
             return Some(result);
         }
-        let result = self.first()?.wait();
-        self.take_off();
+        let result = self.queue.first()?.wait();
+        self.queue.take_off();
         Some(result)
     }
 
     /// Like [`wait`](Self::wait), for at most `timeout`; a record whose fate is not known by then stays, and the result
     /// is `None`.
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Result<RecordMetadata, SendError>> {
-        let result = self.first()?.wait_timeout(timeout)?;
-        self.take_off();
+        let result = self.queue.first()?.wait_timeout(timeout)?;
+        self.queue.take_off();
         Some(result)
+    }
+}
+
+impl Queue {
+    #[inline]
+    pub(super) fn add(&mut self, batch: &Arc<BatchOutcome>, index: u32) {
+        self.len += 1;
+        match self.runs.back_mut() {
+            Some(run) if Arc::ptr_eq(&run.batch, batch) && run.first + run.count == index => run.count += 1,
+            _ => self.runs.push_back(Run { batch: batch.clone(), first: index, count: 1 }),
+        }
     }
 
     fn first(&self) -> Option<Delivery> {
@@ -149,7 +159,7 @@ mod tests {
         // The last one is of the first batch again, and another record than the next in its row.
         let sent = [(&a, 0), (&a, 1), (&b, 0), (&b, 1), (&b, 2), (&a, 4)];
         deliveries.extend(sent.map(|(batch, index)| Delivery { batch: batch.clone(), index }));
-        assert_eq!((deliveries.len(), deliveries.runs.len()), (6, 3));
+        assert_eq!((deliveries.len(), deliveries.queue.runs.len()), (6, 3));
         write(&b, 20);
         assert!(deliveries.poll().is_none(), "the first record's fate is not known");
         write(&a, 10);
@@ -163,7 +173,7 @@ mod tests {
         let a = batch(0);
         let mut deliveries = Deliveries::new();
         for index in [0, 2, 1] {
-            deliveries.add(&a, index);
+            deliveries.queue.add(&a, index);
         }
         write(&a, 0);
         let places: Vec<_> = std::iter::from_fn(|| deliveries.wait()).map(place).collect();
@@ -174,7 +184,7 @@ mod tests {
     fn waiting_in_vain_leaves_the_record() {
         let a = batch(3);
         let mut deliveries = Deliveries::new();
-        deliveries.add(&a, 7);
+        deliveries.queue.add(&a, 7);
         assert!(deliveries.wait_timeout(Duration::ZERO).is_none());
         assert_eq!(deliveries.len(), 1);
         write(&a, 100);
@@ -186,7 +196,7 @@ mod tests {
     fn records_of_a_split_batch_find_their_part() {
         let (whole, parts) = (batch(0), [batch(0), batch(0)]);
         let mut deliveries = Deliveries::new();
-        (0..3).for_each(|index| deliveries.add(&whole, index));
+        (0..3).for_each(|index| deliveries.queue.add(&whole, index));
         whole.resolve(Outcome::Split(vec![(0, parts[0].clone()), (2, parts[1].clone())]));
         write(&parts[0], 50);
         assert_eq!([deliveries.poll(), deliveries.poll()].map(|result| place(result.unwrap())), [(0, 50), (0, 51)]);

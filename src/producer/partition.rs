@@ -43,6 +43,8 @@ pub(super) struct Limits {
 #[derive(Debug)]
 struct State {
     open: Option<OpenBatch>,
+    /// How large the next batch is likely to get: what the largest of the last few held, the less the longer ago.
+    likely_bytes: usize,
     /// Closed batches, oldest first. Those to be sent again stand before those never sent.
     slots: VecDeque<Slot>,
     next_slot: u64,
@@ -187,6 +189,7 @@ impl PartitionQueue {
     pub(super) fn new(topic: Arc<str>, index: i32, limits: Limits) -> Self {
         let state = State {
             open: None,
+            likely_bytes: 0,
             slots: VecDeque::new(),
             next_slot: 0,
             outstanding: VecDeque::new(),
@@ -433,6 +436,7 @@ impl Unsealed {
 impl State {
     fn close_open(&mut self) -> Option<Unsealed> {
         let open = self.open.take()?;
+        self.likely_bytes = open.builder.len().max(self.likely_bytes / 2);
         self.hurry = false;
         let slot = self.next_slot;
         self.next_slot += 1;

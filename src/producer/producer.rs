@@ -1,5 +1,6 @@
 //! The pipelined producer.
 
+use super::budget::Need;
 use super::builder::ProducerBuilder;
 use super::deliveries::Deliveries;
 use super::delivery::{BatchOutcome, Delivery, SendError};
@@ -69,7 +70,7 @@ impl Producer {
     /// Like [`send`](Self::send), but adds the record's delivery to those the caller keeps: the cheapest way to send many
     /// records and to know what became of each. Nothing is added if it fails.
     pub fn send_to(&self, record: &ProducerRecord<'_>, deliveries: &mut Deliveries) -> Result<(), SendError> {
-        match self.append_in_place(record, |batch, index| deliveries.add(batch, index)) {
+        match self.append_and_keep(record, deliveries) {
             Ok(()) => Ok(()),
             Err(chosen) => {
                 let delivery = self.append_and_schedule(record, chosen, true).map_err(SendError::NotPersisted)?;
@@ -147,7 +148,9 @@ impl Producer {
 
     #[inline]
     fn append(&self, record: &ProducerRecord<'_>, block: bool) -> Result<Delivery> {
-        match self.append_in_place(record, |batch, index| Delivery { batch: batch.clone(), index }) {
+        let keep = |batch: &Arc<BatchOutcome>, index| Delivery { batch: batch.clone(), index };
+        let append = |topic: &Arc<TopicQueue>| self.append_in_place(topic, record, keep);
+        match self.shared.with_topic(record.topic, append).unwrap_or(Err(None)) {
             Ok(delivery) => Ok(delivery),
             Err(chosen) => self.append_and_schedule(record, chosen, block),
         }
@@ -168,23 +171,32 @@ impl Producer {
     #[inline]
     fn append_in_place<T>(
         &self,
+        topic: &TopicQueue,
         record: &ProducerRecord<'_>,
         keep: impl FnOnce(&Arc<BatchOutcome>, u32) -> T,
     ) -> Result<T, Option<u32>> {
         let shared = &self.shared;
-        if shared.is_closing() || max_size(record) > shared.config.max_request_size {
+        let partitions = topic.partitions();
+        if partitions.is_empty() || shared.is_closing() || max_size(record) > shared.config.max_request_size {
             return Err(None);
         }
-        let append = |topic: &TopicQueue| {
-            let partitions = topic.partitions();
-            if partitions.is_empty() {
-                return Err(None);
-            }
-            let chosen = self.choose(record, partitions.len()).map_err(|_| None)?;
-            let partition = partitions.get(chosen.unwrap_or_else(|| topic.sticky())).ok_or(None)?;
-            partition.append_in_place(record, keep).ok_or(chosen.map(|index| index as u32))
+        let chosen = self.choose(record, partitions.len()).map_err(|_| None)?;
+        let partition = partitions.get(chosen.unwrap_or_else(|| topic.sticky())).ok_or(None)?;
+        partition.append_in_place(record, keep).ok_or(chosen.map(|index| index as u32))
+    }
+
+    #[inline]
+    fn append_and_keep(&self, record: &ProducerRecord<'_>, deliveries: &mut Deliveries) -> Result<(), Option<u32>> {
+        let Deliveries { queue, last_topic } = deliveries;
+        let keep = |batch: &Arc<BatchOutcome>, index| queue.add(batch, index);
+        if let Some(topic) = last_topic.get(self.shared.number, record.topic) {
+            return self.append_in_place(topic, record, keep);
+        }
+        let append = |topic: &Arc<TopicQueue>| {
+            last_topic.found(topic);
+            self.append_in_place(topic, record, keep)
         };
-        shared.with_topic(record.topic, append).unwrap_or(Err(None))
+        self.shared.with_topic(record.topic, append).unwrap_or(Err(None))
     }
 
     /// Appends to the partition that has been chosen, if one was; returns it if its sender must be told, which a
@@ -218,8 +230,8 @@ impl Producer {
                     shared.resolve_if_ended();
                     return Ok((delivery, Some(partition)));
                 }
-                Some(Ok(Appended::NeedsMemory(bytes))) => {
-                    granted = Some(self.wait_for_memory(record, bytes, block, until())?);
+                Some(Ok(Appended::NeedsMemory(need))) => {
+                    granted = Some(self.wait_for_memory(record, need, block, until())?);
                 }
                 Some(Ok(Appended::Refused(error))) => return Err(error.with_topic(record.topic)),
                 // Not known, or known to have no partitions yet.
@@ -341,7 +353,7 @@ impl Producer {
     fn wait_for_memory(
         &self,
         record: &ProducerRecord<'_>,
-        bytes: usize,
+        need: Need,
         block: bool,
         deadline: Deadline,
     ) -> Result<Vec<u8>> {
@@ -356,7 +368,7 @@ impl Producer {
             }
         }
         let deadline = if block { deadline.instant() } else { Instant::now() };
-        self.shared.budget.take_buffer(bytes, deadline).map_err(|error| match self.shared.check_open() {
+        self.shared.budget.take_buffer(need, deadline).map_err(|error| match self.shared.check_open() {
             // What ended the producer says more than that it has ended.
             Err(fatal) if error.kind() == ErrorKind::Closed => fatal,
             _ => error.with_topic(record.topic),

@@ -31,6 +31,8 @@ pub(super) struct Shared {
     pub(super) closing: AtomicBool,
     /// Bound 1: a token asks the router to look after leaders and deadlines, and a second one would say no more.
     router: Sender<()>,
+    /// Tells this producer's topics from those of others in the program.
+    pub(super) number: u64,
     topics: RwLock<Topics>,
     senders: Mutex<HashMap<i32, Arc<SenderHandle>>>,
     /// Compression contexts, as many as were ever used at once.
@@ -49,6 +51,7 @@ impl Shared {
         partitioner: Box<dyn Partitioner>,
     ) -> Result<(Self, Receiver<()>)> {
         let (router, tokens) = crossbeam_channel::bounded(1);
+        let topics = Topics::new();
         let shared = Self {
             budget: Budget::new(config.buffer_memory),
             config,
@@ -58,7 +61,8 @@ impl Shared {
             interrupt: Interrupt::new().map_err(|error| Error::io(error, "making a socket pair"))?,
             closing: AtomicBool::new(false),
             router,
-            topics: RwLock::default(),
+            number: topics.producer(),
+            topics: RwLock::new(topics),
             senders: Mutex::default(),
             compressors: Mutex::default(),
             fatal: Mutex::default(),
@@ -79,8 +83,8 @@ impl Shared {
 
     /// Runs `f` on a known topic without taking a reference count.
     #[inline]
-    pub(super) fn with_topic<T>(&self, name: &str, f: impl FnOnce(&TopicQueue) -> T) -> Option<T> {
-        self.topics.read().unwrap_or_else(PoisonError::into_inner).get(name).map(|topic| f(topic))
+    pub(super) fn with_topic<T>(&self, name: &str, f: impl FnOnce(&Arc<TopicQueue>) -> T) -> Option<T> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner).get(name).map(f)
     }
 
     pub(super) fn topics(&self) -> Vec<Arc<TopicQueue>> {
@@ -93,9 +97,7 @@ impl Shared {
         if let Some(topic) = topics.get(name) {
             return topic.clone();
         }
-        let topic = Arc::new(TopicQueue::new(name, Arc::new(self.core().use_topic(name, true))));
-        topics.insert(topic.clone());
-        topic
+        topics.add(name, self.core().use_topic(name, true))
     }
 
     /// Adds the partitions that a topic misses up to `count`; they never get fewer. Returns the topic as it is now.
@@ -106,13 +108,11 @@ impl Shared {
         let limits = self.limits();
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         // Another thread may have been faster.
-        let current = topics.get(&topic.name).unwrap_or(topic);
+        let current = topics.get(&topic.name).unwrap_or(topic).clone();
         if current.partitions().len() >= count {
-            return current.clone();
+            return current;
         }
-        let grown = Arc::new(current.grown(count, &limits));
-        topics.insert(grown.clone());
-        grown
+        topics.grow(&current, count, &limits)
     }
 
     pub(super) fn limits(&self) -> Limits {

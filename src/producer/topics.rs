@@ -5,12 +5,16 @@ use crate::cluster::TopicUse;
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// Looked into for every record. They never get fewer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Topics {
+    /// Tells this producer's topics from those of others in the program.
+    producer: u64,
     all: Vec<Arc<TopicQueue>>,
+    /// Keeps the metadata of each fresh.
+    in_use: Vec<TopicUse>,
     /// Where a topic stands in `all`. The hash is a fast one, with a random seed.
     places: HashMap<Arc<str>, usize, RandomState>,
     /// Where the topic stands that was asked for last: most often it is asked for again, and then needs no hash.
@@ -21,14 +25,61 @@ pub(super) struct Topics {
 #[derive(Debug)]
 pub(super) struct TopicQueue {
     pub(super) name: Arc<str>,
+    /// Whose it is, as in [`Topics`].
+    producer: u64,
     partitions: Vec<Arc<PartitionQueue>>,
     /// Where records go that could go anywhere.
     sticky: AtomicUsize,
-    /// Keeps the topic's metadata fresh.
-    in_use: Arc<TopicUse>,
+    /// One with more partitions has its place. What is appended here goes its way all the same.
+    replaced: AtomicBool,
+}
+
+/// A topic that is kept by who sends to it again and again: then it is found without a lock and without a hash.
+#[derive(Debug, Default)]
+pub(super) struct LastTopic {
+    topic: Option<Arc<TopicQueue>>,
+    /// Where the topic lies that another one was asked for last. It is kept when it is asked for twice in a row: keeping
+    /// one costs more than finding it does.
+    seen: usize,
+}
+
+impl LastTopic {
+    /// The topic kept, if it is this one.
+    #[inline]
+    pub(super) fn get(&self, producer: u64, name: &str) -> Option<&TopicQueue> {
+        let is_it = |topic: &&TopicQueue| {
+            topic.producer == producer && *topic.name == *name && !topic.replaced.load(Ordering::Relaxed)
+        };
+        self.topic.as_deref().filter(is_it)
+    }
+
+    /// Another topic had to be found.
+    #[inline]
+    pub(super) fn found(&mut self, topic: &Arc<TopicQueue>) {
+        let place = Arc::as_ptr(topic).addr();
+        if self.seen == place {
+            self.topic = Some(topic.clone());
+        }
+        self.seen = place;
+    }
 }
 
 impl Topics {
+    pub(super) fn new() -> Self {
+        static PRODUCERS: AtomicU64 = AtomicU64::new(0);
+        Self {
+            producer: PRODUCERS.fetch_add(1, Ordering::Relaxed),
+            all: Vec::new(),
+            in_use: Vec::new(),
+            places: HashMap::default(),
+            last: AtomicUsize::new(0),
+        }
+    }
+
+    pub(super) fn producer(&self) -> u64 {
+        self.producer
+    }
+
     #[inline]
     pub(super) fn get(&self, name: &str) -> Option<&Arc<TopicQueue>> {
         let last = self.all.get(self.last.load(Ordering::Relaxed));
@@ -48,32 +99,45 @@ impl Topics {
         &self.all
     }
 
-    /// Adds the topic, or puts it into the place of the one with its name.
-    pub(super) fn insert(&mut self, topic: Arc<TopicQueue>) {
-        match self.places.get(&topic.name) {
-            Some(place) => self.all[*place] = topic,
-            None => {
-                self.places.insert(topic.name.clone(), self.all.len());
-                self.all.push(topic);
-            }
+    /// Adds a topic whose partitions are not known yet.
+    pub(super) fn add(&mut self, name: &str, in_use: TopicUse) -> Arc<TopicQueue> {
+        let topic = Arc::new(TopicQueue {
+            name: Arc::from(name),
+            producer: self.producer,
+            partitions: Vec::new(),
+            sticky: AtomicUsize::new(0),
+            replaced: AtomicBool::new(false),
+        });
+        self.places.insert(topic.name.clone(), self.all.len());
+        self.all.push(topic.clone());
+        self.in_use.push(in_use);
+        topic
+    }
+
+    /// Puts one with `count` partitions, which must not be fewer, into the topic's place.
+    pub(super) fn grow(&mut self, topic: &TopicQueue, count: usize, limits: &Limits) -> Arc<TopicQueue> {
+        let grown = Arc::new(topic.grown(count, limits));
+        if let Some(place) = self.places.get(&topic.name).and_then(|place| self.all.get_mut(*place)) {
+            *place = grown.clone();
         }
+        topic.replaced.store(true, Ordering::Relaxed);
+        grown
     }
 }
 
 impl TopicQueue {
-    /// One whose partitions are not known yet.
-    pub(super) fn new(name: &str, in_use: Arc<TopicUse>) -> Self {
-        Self { name: Arc::from(name), partitions: Vec::new(), sticky: AtomicUsize::new(0), in_use }
-    }
-
-    /// The same with `count` partitions, which must not be fewer.
-    pub(super) fn grown(&self, count: usize, limits: &Limits) -> Self {
+    fn grown(&self, count: usize, limits: &Limits) -> Self {
         let mut partitions = self.partitions.clone();
         for index in partitions.len()..count {
             partitions.push(Arc::new(PartitionQueue::new(self.name.clone(), index as i32, limits.clone())));
         }
-        let sticky = AtomicUsize::new(self.sticky());
-        Self { name: self.name.clone(), partitions, sticky, in_use: self.in_use.clone() }
+        Self {
+            name: self.name.clone(),
+            producer: self.producer,
+            partitions,
+            sticky: AtomicUsize::new(self.sticky()),
+            replaced: AtomicBool::new(false),
+        }
     }
 
     #[inline]

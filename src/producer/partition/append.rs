@@ -1,6 +1,6 @@
 //! The way of a record into its partition's open batch, or into a new one.
 
-use super::super::budget::Budget;
+use super::super::budget::{Budget, Need};
 use super::super::clock;
 use super::super::delivery::{BatchOutcome, Delivery};
 use super::{OpenBatch, PartitionQueue, State, Unsealed};
@@ -9,7 +9,8 @@ use crate::{Error, ProducerRecord};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// A new batch's first buffer; it doubles up to the batch size, so that a slow partition takes little.
+/// A new batch's first buffer, if the last ones were no larger; it doubles up to the batch size, so that a slow partition
+/// takes little.
 const FIRST_BUFFER_BYTES: usize = 16 * 1024;
 
 /// What came of an attempt to append.
@@ -20,8 +21,8 @@ pub(in crate::producer) enum Appended {
     Opened(Opened),
     /// The record can't be written at all.
     Refused(Error),
-    /// The record needs this many bytes more than the budget has.
-    NeedsMemory(usize),
+    /// The record needs more memory than the budget has.
+    NeedsMemory(Need),
     /// The record could go anywhere and would open a batch here: it may as well open it elsewhere.
     WouldOpen,
 }
@@ -55,8 +56,8 @@ impl PartitionQueue {
     }
 
     /// Writes the record into the open batch, or into a new one if it `may_open` one. `granted` is memory of the budget
-    /// the caller already has; it stays theirs if nothing is opened for want
-    /// of `may_open`, and else what is not needed of it is given back.
+    /// the caller already has; it stays theirs if nothing is opened for want of `may_open`, and else what is not needed
+    /// of it is given back.
     #[cold]
     pub(in crate::producer) fn append(
         self: &Arc<Self>,
@@ -73,12 +74,9 @@ impl PartitionQueue {
                 open.builder.len() + open.builder.record_size(timestamp, record.key, record.value, &record.headers);
             if needed <= self.limits.batch_size {
                 if needed > open.builder.capacity() {
-                    let more = (open.builder.capacity() * 2).clamp(needed, self.limits.batch_size.max(needed))
-                        - open.builder.capacity();
-                    let Some(taken) = take(budget, more, granted) else { return Appended::NeedsMemory(more) };
-                    let before = open.builder.capacity();
-                    open.builder.grow(more);
-                    budget.adjust(before + taken, open.builder.capacity());
+                    if let Err(need) = open.grow(needed, self.limits.batch_size, budget, granted) {
+                        return Appended::NeedsMemory(need);
+                    }
                 } else {
                     give_back(budget, granted);
                 }
@@ -103,11 +101,13 @@ impl PartitionQueue {
         granted: &mut Option<Vec<u8>>,
     ) -> Appended {
         let size = HEADER_BYTES + max_size(record);
-        let wanted = size.max(FIRST_BUFFER_BYTES.min(self.limits.batch_size));
-        let buffer = granted.take_if(|buffer| buffer.capacity() >= size);
-        let buffer = buffer.or_else(|| budget.try_take_buffer(wanted)).or_else(|| budget.try_take_buffer(size));
+        let open = state.open.as_ref().map_or(0, |open| open.builder.len());
+        let likely =
+            open.max(state.likely_bytes).max(FIRST_BUFFER_BYTES).next_power_of_two().min(self.limits.batch_size);
+        let need = Need { least: size, wanted: size.max(likely) };
+        let buffer = granted.take_if(|buffer| buffer.capacity() >= size).or_else(|| budget.try_take_buffer(need));
         give_back(budget, granted);
-        let Some(buffer) = buffer else { return Appended::NeedsMemory(size) };
+        let Some(buffer) = buffer else { return Appended::NeedsMemory(need) };
         let (now, opened_ms) = (Instant::now(), clock::now_ms());
         let timestamp = record.timestamp.unwrap_or(opened_ms);
         let outcome = Arc::new(BatchOutcome::new(self.index, now));
@@ -131,6 +131,30 @@ impl PartitionQueue {
 }
 
 impl OpenBatch {
+    /// Makes the capacity `needed` at least, twice as much as it was if the batch may become that large. A used buffer
+    /// serves best: its memory has been touched before.
+    fn grow(
+        &mut self,
+        needed: usize,
+        batch_size: usize,
+        budget: &Budget,
+        granted: &mut Option<Vec<u8>>,
+    ) -> Result<(), Need> {
+        let before = self.builder.capacity();
+        let wanted = (before * 2).clamp(needed, batch_size.max(needed));
+        let used_before = granted.take_if(|buffer| buffer.capacity() >= needed);
+        if let Some(buffer) = used_before.or_else(|| budget.try_take_spare(wanted)) {
+            budget.give_buffer(self.builder.move_to(buffer));
+            give_back(budget, granted);
+            return Ok(());
+        }
+        let more = wanted - before;
+        let taken = take(budget, more, granted).ok_or(Need { least: more, wanted })?;
+        self.builder.grow(more);
+        budget.adjust(before + taken, self.builder.capacity());
+        Ok(())
+    }
+
     /// The record's own timestamp, or now: by a coarse clock, but not before the batch was opened.
     #[inline]
     fn timestamp(&self, record: &ProducerRecord<'_>, now_ms: i64) -> i64 {
@@ -156,5 +180,78 @@ fn take(budget: &Budget, bytes: usize, granted: &mut Option<Vec<u8>>) -> Option<
 fn give_back(budget: &Budget, granted: &mut Option<Vec<u8>>) {
     if let Some(buffer) = granted.take() {
         budget.give_buffer(buffer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Limits;
+    use super::*;
+    use crate::backoff::Backoff;
+    use std::time::Duration;
+
+    fn queue() -> Arc<PartitionQueue> {
+        let limits = Limits {
+            batch_size: 100_000,
+            linger: Duration::ZERO,
+            max_in_flight: 5,
+            idempotent: false,
+            compressed: false,
+            retry_backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(1)),
+        };
+        Arc::new(PartitionQueue::new(Arc::from("t"), 0, limits))
+    }
+
+    /// Appends until a batch is opened; how large its buffer is, and the batch that was full.
+    fn open(queue: &Arc<PartitionQueue>, budget: &Budget) -> (usize, Option<Unsealed>) {
+        let record = ProducerRecord::new("t").value([b'v'; 1000].as_slice());
+        loop {
+            match queue.append(&record, budget, &mut None, true) {
+                Appended::Done(_) => {}
+                Appended::Opened(opened) => {
+                    let capacity = queue.lock().open.as_ref().map(|open| open.builder.capacity());
+                    return (capacity.expect("it is open"), opened.full);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_begins_with_a_buffer_as_large_as_the_last_ones_were() {
+        let (queue, budget) = (queue(), Budget::new(1 << 20));
+        let (first, none) = open(&queue, &budget);
+        assert_eq!((first, none.is_some()), (FIRST_BUFFER_BYTES, false));
+        let (second, full) = open(&queue, &budget);
+        assert_eq!((second, full.is_some()), (100_000, true), "the first was full");
+        let after_small_ones = [(); 4].map(|()| {
+            drop(queue.lock().close_open());
+            open(&queue, &budget).0
+        });
+        assert_eq!(
+            after_small_ones,
+            [65_536, 32_768, FIRST_BUFFER_BYTES, FIRST_BUFFER_BYTES],
+            "they had one record each"
+        );
+    }
+
+    #[test]
+    fn without_memory_for_a_large_buffer_a_batch_begins_with_what_there_is() {
+        let (queue, budget) = (queue(), Budget::new(110_000));
+        open(&queue, &budget);
+        assert_eq!(open(&queue, &budget).0, 10_000);
+    }
+
+    #[test]
+    fn a_batch_that_grows_goes_on_in_a_buffer_that_came_back() {
+        let (queue, budget) = (queue(), Budget::new(1 << 20));
+        let used_before = budget.try_take_buffer(Need { least: 100_000, wanted: 100_000 }).expect("nothing is used");
+        let address = used_before.as_ptr().addr();
+        open(&queue, &budget);
+        budget.give_buffer(used_before);
+        let (_, full) = open(&queue, &budget);
+        let buffer = full.expect("the first").builder.into_buffer();
+        assert_eq!((buffer.as_ptr().addr(), buffer.capacity()), (address, 100_000));
+        assert_eq!(budget.used(), 200_000, "its own and the second's");
     }
 }

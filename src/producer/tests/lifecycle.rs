@@ -1,5 +1,6 @@
 //! Many threads, moving leaders, flush, close, threads that die.
 
+use super::super::topics::{LastTopic, Topics};
 use super::cluster::{Act, Cluster};
 use crate::{
     Deliveries, Delivery, Error, ErrorCode, ErrorKind, Partitioner, Producer, ProducerBuilder, ProducerRecord,
@@ -306,6 +307,56 @@ fn records_of_topics_in_turn_go_to_their_own() {
     assert_eq!(cluster.log("a", 0), ["0", "3", "5"]);
     assert_eq!(cluster.log("b", 0), ["1", "2", "6"]);
     assert_eq!(cluster.log("c", 0), ["4"]);
+}
+
+#[test]
+fn deliveries_that_two_producers_share_mix_up_no_topics() {
+    let clusters = [(); 2].map(|()| Cluster::new(1, 1, |_, _| Act::Write));
+    let producers = [0, 1].map(|i| builder(&clusters[i]).linger(Duration::from_secs(60)).build().unwrap());
+    let mut deliveries = Deliveries::new();
+    for (i, topic, value) in [
+        (0, "a", "0"),
+        (0, "a", "1"),
+        (0, "a", "2"),
+        (1, "a", "3"),
+        (1, "a", "4"),
+        (1, "b", "5"),
+        (0, "b", "6"),
+        (0, "a", "7"),
+    ] {
+        producers[i].send_to(&ProducerRecord::new(topic).value(value), &mut deliveries).unwrap();
+    }
+    for producer in producers {
+        producer.close(Duration::from_secs(5)).unwrap();
+    }
+    let logs = [0, 1].map(|i| ["a", "b"].map(|topic| clusters[i].log(topic, 0)));
+    assert_eq!(logs, [[vec!["0", "1", "2", "7"], vec!["6"]], [vec!["3", "4"], vec!["5"]]]);
+    assert!(std::iter::from_fn(|| deliveries.poll()).map(Result::unwrap).count() == 8);
+}
+
+#[test]
+fn a_topic_is_kept_from_the_second_time_in_a_row_and_until_it_has_grown() {
+    let cluster = Cluster::new(1, 1, |_, _| Act::Write);
+    let client = cluster.client();
+    let limits = builder(&cluster).build().unwrap().shared().limits();
+    let mut topics = Topics::new();
+    let [a, b] = ["a", "b"].map(|name| topics.add(name, client.core().use_topic(name, true)));
+    let (producer, mut last) = (topics.producer(), LastTopic::default());
+    let is_kept = |last: &LastTopic, name: &str| last.get(producer, name).is_some_and(|topic| *topic.name == *name);
+    for topic in [&a, &b, &a] {
+        last.found(topic);
+    }
+    assert!(!is_kept(&last, "a") && !is_kept(&last, "b"), "in turn");
+    last.found(&a);
+    assert!(is_kept(&last, "a") && !is_kept(&last, "b"));
+    assert!(last.get(Topics::new().producer(), "a").is_none(), "another producer's");
+
+    let grown = topics.grow(&a, 2, &limits);
+    assert!(!is_kept(&last, "a"), "there are more partitions");
+    assert_eq!(topics.get("a").map(|topic| topic.partitions().len()), Some(2));
+    last.found(&grown);
+    last.found(&grown);
+    assert_eq!(last.get(producer, "a").map(|topic| topic.partitions().len()), Some(2));
 }
 
 #[test]
