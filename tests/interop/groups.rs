@@ -1,8 +1,13 @@
 //! Kafka's `kafka-consumer-groups`.
 
 use std::fs;
+use std::time::Duration;
+
+use sarameya::admin::GroupState;
+use sarameya::{Admin, Client};
 
 use crate::java::{quiet, sorted_tool, start};
+use crate::support::wait_until;
 use crate::target::{Target, compare};
 use crate::transcript::{Said, Transcript};
 
@@ -90,6 +95,7 @@ fn groups_are_listed_by_state_and_type() {
         let member = ["--topic", "listed-empty", "--group-id", "listed-live", "--group-protocol", "consumer"];
         let mut member = start(target, "verifiable-consumer", &member);
         member.wait_line(|line| line.contains("partitions_assigned"));
+        wait_stable(target, "listed-live");
         for filter in [
             &[][..],
             &["--state"],
@@ -118,6 +124,7 @@ fn with_member(target: &Target, protocol: &str) -> Transcript {
     let member = ["--topic", &name, "--group-id", &name, "--group-protocol", protocol];
     let mut member = start(target, "verifiable-consumer", &member);
     member.wait_line(|line| line.contains("partitions_assigned"));
+    wait_stable(target, &name);
     let mut groups = |arguments: &[&str]| {
         let mut said = quiet(target, "consumer-groups", arguments, "");
         hide_epochs(&mut said);
@@ -138,6 +145,15 @@ fn with_member(target: &Target, protocol: &str) -> Transcript {
     groups(&["--delete", "--group", &name]);
     groups(&["--describe", "--group", &name, "--state"]);
     transcript
+}
+
+/// Waits until the coordinator has heard that the only member has what it was assigned.
+fn wait_stable(target: &Target, group: &str) {
+    let admin = Admin::new(&Client::connect(target.bootstrap()).expect("a client"));
+    wait_until("the group is stable", Duration::from_secs(60), || {
+        let described = admin.describe_groups(&[group]).expect("an answer").pop().and_then(|(_, group)| group.ok());
+        described.is_some_and(|group| group.state == GroupState::Stable && group.members.len() == 1)
+    });
 }
 
 /// How often a group has changed depends on when its members beat; whether all are in one epoch does not.

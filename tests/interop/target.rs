@@ -10,7 +10,6 @@ use similar::TextDiff;
 
 use crate::support::kafka::{Cluster, Version};
 use crate::support::properties::{self, Ports};
-use crate::support::unique;
 use crate::transcript::Transcript;
 
 /// Three, like the shared cluster of the tests against real Kafka.
@@ -43,11 +42,10 @@ impl Target {
         }
     }
 
-    /// Waits until all brokers know what has been changed so far: real ones learn of it a moment after the controller
-    /// has answered, in the order of the changes. A topic of our own is the last of them.
+    /// Waits until all brokers know what has been changed so far: real ones learn of it later.
     pub(crate) fn settle(&self) {
         if self.side == Side::Real {
-            Cluster::shared(Version::V4_3_0).create_topic_with(&unique("settled"), 1, 1, &[]);
+            Cluster::shared(Version::V4_3_0).settle();
         }
     }
 

@@ -169,7 +169,8 @@ public class Administration {
         Map<TopicPartition, OffsetAndMetadata> offsets = new HashMap<>();
         offsets.put(partition, new OffsetAndMetadata(3, Optional.of(0), "by hand"));
         offsets.put(new TopicPartition(topic, 1), new OffsetAndMetadata(4));
-        report("offsets by hand", admin.alterConsumerGroupOffsets(group, offsets).all());
+        // The coordinator may be a broker that has not been asked for the topic yet.
+        known(() -> admin.alterConsumerGroupOffsets(group, offsets).all());
         report("offsets of a missing topic", admin.alterConsumerGroupOffsets(group,
             Map.of(new TopicPartition(topic + "-missing", 0), new OffsetAndMetadata(1))).all());
         Map<String, String> committed = new TreeMap<>();

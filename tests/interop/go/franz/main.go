@@ -93,7 +93,8 @@ func produce(ctx context.Context, servers []string, name string) {
 		}
 		client.Close()
 	}
-	for _, acks := range []kgo.Acks{kgo.NoAck(), kgo.LeaderAck(), kgo.AllISRAcks()} {
+	// The last without acks: nobody knows when the broker has it, and the next would be another connection.
+	for _, acks := range []kgo.Acks{kgo.LeaderAck(), kgo.AllISRAcks(), kgo.NoAck()} {
 		client := client(servers, kgo.RequiredAcks(acks), kgo.DisableIdempotentWrite())
 		for _, result := range client.ProduceSync(ctx, record(name, 0, fmt.Sprintf("acks %v", acks))) {
 			check(result.Err)
@@ -362,8 +363,13 @@ func admin(ctx context.Context, servers []string, name string) {
 		admin.ListStartOffsets, admin.ListEndOffsets, admin.ListCommittedOffsets, admin.ListMaxTimestampOffsets,
 	}
 	for i, list := range lists {
-		offsets, err := list(ctx, name)
-		check(err)
+		var offsets kadm.ListedOffsets
+		// Each asks any broker for the leaders.
+		until("the offsets of all partitions", func() bool {
+			offsets, err = list(ctx, name)
+			check(err)
+			return offsets.Error() == nil && len(offsets[name]) == 3
+		})
 		var words []string
 		offsets.Each(func(offset kadm.ListedOffset) {
 			words = append(words, fmt.Sprint(offset.Partition, "=", offset.Offset, " of epoch ", offset.LeaderEpoch))
@@ -403,11 +409,19 @@ func admin(ctx context.Context, servers []string, name string) {
 	}
 	commit := kadm.Offsets{}
 	commit.AddOffset(name, 0, 2, -1)
-	committed, err := admin.CommitOffsets(ctx, name+"-group", commit)
-	check(err)
+	var committed kadm.OffsetResponses
+	until("a coordinator that knows the topic", func() bool {
+		committed, err = admin.CommitOffsets(ctx, name+"-group", commit)
+		check(err)
+		return committed.Error() == nil
+	})
 	fmt.Println("committed:", word(committed.Error()))
-	lag, err := admin.Lag(ctx, name+"-group")
-	check(err)
+	var lag kadm.DescribedGroupLags
+	until("a lag", func() bool {
+		lag, err = admin.Lag(ctx, name+"-group")
+		check(err)
+		return lag.Error() == nil
+	})
 	for _, group := range lag {
 		fmt.Println("lag", group.Group, group.State, group.Lag.Total(), word(group.Error()))
 	}
