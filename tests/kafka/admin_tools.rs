@@ -1,4 +1,7 @@
 //! Our programs that administer a cluster beside Kafka's own: the same question has the same answer, column by column.
+//!
+//! The two ask at different moments and maybe different brokers, each of which learns of a change in its own time: before
+//! they are compared, all must know of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -116,8 +119,8 @@ fn topics(cluster: &Cluster) {
     assert!(!ours(cluster, "topics", &create).status.success(), "it is there already");
     ours(cluster, "topics", &[&create[..], &["--if-not-exists"]].concat()).success();
     ours(cluster, "topics", &["--create", "--topic", &other, "--replica-assignment", "1,1"]).success();
-    cluster.leader(&topic, 2);
-    cluster.leader(&other, 1);
+    cluster.wait_known(&topic, 3);
+    cluster.wait_known(&other, 2);
 
     assert_eq!(rows(&same(cluster, "topics", &["--list", "--topic", &pattern])).len(), 2);
     let all = same_description(cluster, &["--describe", "--topic", &pattern]);
@@ -127,12 +130,14 @@ fn topics(cluster: &Cluster) {
     assert_eq!(same_description(cluster, &["--describe", "--topic", &pattern, "--at-min-isr-partitions"]).len() % 5, 0);
 
     ours(cluster, "topics", &["--alter", "--topic", &topic, "--partitions", "4"]).success();
-    cluster.leader(&topic, 3);
+    cluster.wait_known(&topic, 4);
     assert_eq!(same_description(cluster, &["--describe", "--topic", &topic]).len(), 1 + 4);
     let fewer = ours(cluster, "topics", &["--alter", "--topic", &topic, "--partitions", "2"]);
     assert!(!fewer.status.success() && fewer.stderr.contains("INVALID_PARTITIONS"), "{}", fewer.stderr);
 
     ours(cluster, "topics", &["--delete", "--topic", &pattern]).success();
+    cluster.settle();
+    // With ZooKeeper the controller says so before it has done so.
     wait_until("the topics are gone", LIMIT, || {
         ours(cluster, "topics", &["--list", "--topic", &pattern]).success().stdout.trim().is_empty()
     });
@@ -155,7 +160,7 @@ fn wait_stable(admin: &Admin, group: &str, partitions: usize) {
     wait_until("the group is stable and has committed", LIMIT, || {
         let lag = admin.group_lag(&[group]).expect("an answer").pop().and_then(|(_, lag)| lag.ok());
         lag.is_some_and(|lag| {
-            let whole = lag.partitions.iter().filter(|p| p.committed.is_some() && p.member_id.is_some()).count();
+            let whole = lag.partitions.iter().filter(|p| p.lag() == Some(0) && p.member_id.is_some()).count();
             lag.group.state == sarameya::admin::GroupState::Stable && whole == partitions
         })
     });
@@ -313,6 +318,7 @@ fn admin_tools_kafka_4_3_0_configs() {
     alter("producer_byte_rate=1024,consumer_byte_rate=20480000");
     alter("SCRAM-SHA-256=[iterations=8192,password=a,b]");
     alter("SCRAM-SHA-512=[password=c]");
+    cluster.settle();
     // The tool prints the values of one line in the order of a hash map.
     let describe = [&["--describe"], &about[..]].concat();
     let words = |line: &str| line.split([' ', ',']).map(str::to_owned).collect::<BTreeSet<_>>();
@@ -323,6 +329,7 @@ fn admin_tools_kafka_4_3_0_configs() {
     let delete = [&["--alter"], &about[..], &["--delete-config", "producer_byte_rate"]].concat();
     ours(cluster, "configs", &delete).success();
     ours(cluster, "configs", &[&["--alter"], &about[..], &["--delete-config", "SCRAM-SHA-256"]].concat()).success();
+    cluster.settle();
     let described = same(cluster, "configs", &[&["--describe"], &about[..]].concat());
     assert!(!described.contains("SHA-256") && !described.contains("producer"), "{described}");
 }
@@ -346,6 +353,7 @@ fn configs(cluster: &Cluster) -> String {
     };
     let describe = [&["--describe"], &about[..]].concat();
     let compare = || {
+        cluster.settle();
         let theirs = cluster.tools().run("configs", &describe).success().stdout;
         let own = ours(cluster, "configs", &describe).success().stdout;
         assert_eq!(configs(&own), configs(&theirs), "ours:\n{own}\ntheirs:\n{theirs}");
@@ -399,12 +407,14 @@ fn acls(cluster: &Cluster) {
     let theirs = adding(theirs(cluster, "acls", &reads("User:carol"))).replace("User:carol", "User:alice");
     assert_eq!(rows(&own), rows(&theirs), "ours:\n{own}\ntheirs:\n{theirs}");
     let list = ["--list"];
+    cluster.settle();
     let listed = same(cluster, "acls", &list);
     assert!(listed.contains("principal=User:alice, host=*, operation=READ"), "{listed}");
     let produces = ["--add", "--allow-principal", "User:bob", "--producer", "--topic", "pre"];
     ours(cluster, "acls", &[&produces[..], &["--resource-pattern-type", "prefixed"]].concat()).success();
     let denies = ["--add", "--deny-principal", "User:eve", "--deny-host", "10.0.0.1", "--group", "g1"];
     ours(cluster, "acls", &denies).success();
+    cluster.settle();
     same(cluster, "acls", &list);
     let matching = ["--list", "--topic", "prefix", "--resource-pattern-type", "match"];
     let matching = same(cluster, "acls", &matching);
@@ -414,6 +424,7 @@ fn acls(cluster: &Cluster) {
     ours(cluster, "acls", &["--remove", "--topic", "t1", "--force"]).success();
     let remove = ["--remove", "--allow-principal", "User:alice", "--operation", "Read", "--topic", "t2", "--force"];
     ours(cluster, "acls", &remove).success();
+    cluster.settle();
     let left = same(cluster, "acls", &["--list", "--principal", "User:alice"]);
     assert!(left.contains("operation=WRITE") && !left.contains("READ") && !left.contains("t1"), "{left}");
 }
@@ -445,7 +456,11 @@ fn admin_tools_kafka_4_3_0_transactions() {
     writer.kill();
 
     let about = ["describe-producers", "--topic", &topic, "--partition", "0"];
-    same(cluster, "transactions", &about);
+    // The broker may still write what the producer had sent before it died.
+    wait_until("both say the same of the producers", LIMIT, || {
+        let theirs = theirs(cluster, "transactions", &about);
+        rows(&ours(cluster, "transactions", &about).success().stdout) == rows(&theirs)
+    });
     let describe = ["describe", "--transactional-id", &id];
     let of_theirs = theirs(cluster, "transactions", &describe);
     let own = ours(cluster, "transactions", &describe).success().stdout;

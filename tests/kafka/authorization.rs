@@ -14,7 +14,7 @@ use crate::support::secured::{CAROL, Secured};
 use crate::support::{lock, unique, wait_until};
 
 /// By when a refusal must be there: far less than the timeouts of producers and requests.
-pub(crate) const SOON: Duration = Duration::from_secs(15);
+pub(crate) const SOON: Duration = Duration::from_secs(25);
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A client that may do nothing but what a test allows.

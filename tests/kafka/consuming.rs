@@ -215,7 +215,7 @@ fn consumer(client: &Client, topic: &str, start: StartOffset) -> PartitionConsum
     PartitionConsumer::builder(client, topic, 0).start(start).build().expect("a consumer")
 }
 
-/// All records until the position is at `end`, and none may follow; ends the consumer within a second.
+/// All records until the position is at `end`, and none may follow.
 #[track_caller]
 fn read_to(mut consumer: PartitionConsumer, end: usize) -> Vec<ConsumerRecord> {
     let deadline = Instant::now() + LIMIT;
@@ -227,7 +227,7 @@ fn read_to(mut consumer: PartitionConsumer, end: usize) -> Vec<ConsumerRecord> {
     }
     assert!(consumer.next(Duration::from_millis(300)).expect("nothing more").is_none());
     assert_eq!((consumer.position(), consumer.offset_resets()), (end, 0));
-    consumer.close(Duration::from_secs(1)).expect("closed");
+    consumer.close(LIMIT).expect("closed");
     read
 }
 

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use sarameya::{Client, Producer, ProducerRecord};
+use sarameya::admin::{OffsetSpec, TopicPartition};
+use sarameya::{Admin, Client, Producer, ProducerRecord};
 
 use crate::support::examples;
 use crate::support::kafka::{Cluster, Version};
@@ -51,6 +52,8 @@ fn two_members_share_and_one_takes_over(version: Version) {
         let offset = send(cluster, &topic, "key", &sent.to_string(), acks);
         assert_eq!(offset, if acks == "0" { -1 } else { sent });
         sent += 1;
+        // Without acks nothing tells that the broker has it, and the next program has a connection of its own.
+        wait_until("it is written", LIMIT, || written(cluster, &topic, 3) == sent);
     }
     let mut first = member();
     wait_until("the first member owns all partitions", LIMIT, || owned(&first) == [0, 1, 2].into());
@@ -181,6 +184,14 @@ fn send(cluster: &Cluster, topic: &str, key: &str, value: &str, acks: &str) -> i
     let sent = sent.finish(LIMIT).success();
     let place = sent.stdout.trim_end().strip_prefix("produce ").and_then(|place| place.split_once('/'));
     place.expect("produce PARTITION/OFFSET").1.parse().expect("an offset")
+}
+
+/// How many records readers of a topic can have.
+fn written(cluster: &Cluster, topic: &str, partitions: i32) -> i64 {
+    let admin = Admin::new(&Client::connect(&cluster.bootstrap()).expect("a client"));
+    let ends: Vec<_> = (0..partitions).map(|n| (TopicPartition::new(topic, n), OffsetSpec::Latest)).collect();
+    let found = admin.list_offsets(&ends).expect("an answer");
+    found.into_iter().filter_map(|(_, end)| end.expect("an offset").offset).sum()
 }
 
 /// Waits until the tool shows that the group has committed all `total` records, then checks who owns what.

@@ -96,7 +96,7 @@ fn r3_kafka_4_3_0_a_batch_damaged_on_disk_ends_the_partition_before_it() {
     cluster.wait_in_sync(&topic);
     for node in 1..=cluster.node_count() {
         for segment in cluster.segments(node, &topic, 0) {
-            wait_until("the replica has all batches", LIMIT, || batches(&segment).len() >= 3);
+            wait_until("the replica has all batches", LIMIT, || batches(&segment).iter().any(|batch| batch.1 >= 20));
             damage(&segment, 10);
         }
     }
@@ -179,7 +179,7 @@ fn b4_kafka_4_3_0_a_leader_that_hangs_is_left_once_there_is_another() {
     // The request timeout alone would take 30 s.
     let begin = Instant::now();
     assert_eq!(read_to(&mut consumer, 20), (10..20).collect::<Vec<_>>());
-    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(25), "{:?}", begin.elapsed());
     assert_eq!(consumer.offset_resets(), 0);
     cluster.resume(hung);
 }

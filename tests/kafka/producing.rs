@@ -288,6 +288,8 @@ fn t4_kafka_3_9_1_a_partition_that_is_new_is_found_by_the_send_that_names_it() {
     let producer = SyncProducer::builder(&client).build_sync().expect("a producer");
     producer.send(&ProducerRecord::new(&topic).partition(0).value("old")).expect("a partition");
     cluster.tools().topics(&["--alter", "--topic", &topic, "--partitions", "3"]);
+    // The broker knows of it a moment after the controller; the client still does not.
+    cluster.wait_known(&topic, 3);
     let sent = producer.send(&ProducerRecord::new(&topic).partition(2).value("new")).expect("a new partition");
     assert_eq!((sent.partition(), sent.offset()), (2, Some(0)));
     let error = producer.send(&ProducerRecord::new(&topic).partition(3).value("x")).expect_err("no such partition");

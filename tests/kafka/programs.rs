@@ -10,7 +10,9 @@ use crate::support::kafka::{Cluster, Version};
 use crate::support::process::{Output, Process, input_file};
 use crate::support::{examples, unique, wait_until};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
+/// After what consumers give up, in milliseconds: longer than a JVM on a busy machine takes to get its first record.
+const IDLE: &str = "15000";
 
 /// One of our programs on this cluster, to its end.
 fn ours(cluster: &Cluster, program: &str, arguments: &[&str]) -> Output {
@@ -114,7 +116,7 @@ fn kafka_4_3_0_console_consumers_print_the_same() {
     let output = consume_with_both(cluster, &[one.as_slice(), &from_the_middle].concat());
     assert_eq!(output, "Offset:7\tvalue 7\nOffset:8\tvalue 8\nOffset:9\tvalue 9\n");
 
-    let until_idle = ["--offset", "earliest", "--timeout-ms", "5000"];
+    let until_idle = ["--offset", "earliest", "--timeout-ms", IDLE];
     let only_keys = ["print.key=true", "print.value=false", "line.separator=;"];
     let only_keys = each("--formatter-property", &only_keys);
     let output = consume_with_both(cluster, &[one.as_slice(), &until_idle, &only_keys].concat());
@@ -143,7 +145,9 @@ fn kafka_4_3_0_console_consumers_see_the_same_of_an_open_transaction() {
     // It would commit after ten minutes, but does not live so long.
     let arguments = [
         ["--topic", &topic, "--num-records", "1000000", "--throughput", "50", "--record-size", "10"].as_slice(),
-        &["--transactional-id", &id, "--transaction-duration-ms", "600000", "--producer-props", &settings],
+        &["--transactional-id", &id, "--transaction-duration-ms", "600000"],
+        // Or the coordinator aborts it while both still read.
+        &["--producer-props", &settings, "transaction.timeout.ms=600000"],
     ]
     .concat();
     let mut writer = cluster.tools().spawn("producer-perf-test", &arguments);
@@ -152,12 +156,12 @@ fn kafka_4_3_0_console_consumers_see_the_same_of_an_open_transaction() {
     produce(cluster, &["--topic", &topic], "after\n");
 
     let read = |level: &str| {
-        let all = ["--topic", &topic, "--partition", "0", "--offset", "earliest", "--timeout-ms", "5000"];
+        let all = ["--topic", &topic, "--partition", "0", "--offset", "earliest", "--timeout-ms", IDLE];
         consume_with_both(cluster, &[all.as_slice(), &["--isolation-level", level]].concat())
     };
     assert_eq!(read("read_committed"), "before\n");
     let everything = read("read_uncommitted");
-    assert!(everything.starts_with("before\n") && everything.ends_with("after\n"), "{everything}");
+    assert!(everything.starts_with("before\n") && everything.lines().any(|line| line == "after"), "{everything}");
     assert!(everything.lines().count() > 4, "{everything}");
 }
 

@@ -17,7 +17,7 @@ use crate::support::proxy::Proxy;
 use crate::support::secured::{ALICE, BOB, REAUTH, Secured, escaped, properties_escaped};
 use crate::support::{heavy, unique, wait_until};
 
-const SETUP: Duration = Duration::from_secs(10);
+const SETUP: Duration = Duration::from_secs(30);
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn connect(address: &str, tls: Option<Tls>, sasl: Sasl) -> Result<Client> {
@@ -195,9 +195,9 @@ fn s7_a_renewed_connection_lives_on_4_3_0() {
     );
     let file = write(&secured.directory, &unique("renewed"), &text).display().to_string();
     let address = secured.address("REAUTH");
-    // 8 s, four times as long as a session.
+    // 20 s, four times as long as a session.
     let arguments = ["--bootstrap-server", &address, "--command-config", &file, "--topic", "security"];
-    let arguments = [&arguments[..], &["--max-messages", "800", "--throughput", "100"]].concat();
+    let arguments = [&arguments[..], &["--max-messages", "2000", "--throughput", "100"]].concat();
     let producer = examples::spec("verifiable_producer").args(arguments).env("RUST_LOG", "debug");
     let output = producer.spawn().finish(LIMIT).success();
     let count = |words: &str| output.stderr.lines().filter(|line| line.contains(words)).count();

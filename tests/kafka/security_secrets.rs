@@ -16,7 +16,7 @@ use crate::support::pki::{Issued, Stores};
 use crate::support::secured::{ALICE, BOB, Secured};
 use crate::support::{lock, wait_until};
 
-const SETUP: Duration = Duration::from_secs(10);
+const SETUP: Duration = Duration::from_secs(30);
 const LIMIT: Duration = Duration::from_secs(60);
 const WRONG: &str = "hunter2-hunter2-hunter2";
 /// What other tests log meanwhile is kept too, but not without end.

@@ -36,6 +36,8 @@ fn keeps_records(version: Version) {
     let topic = unique("records");
     let replicas = cluster.node_count().min(3).to_string();
     tools.topics(&["--create", "--topic", &topic, "--partitions", "1", "--replication-factor", &replicas]);
+    // Whoever is asked next learns of it in its own time.
+    cluster.wait_known(&topic, 1);
     assert!(tools.topics(&["--list"]).lines().any(|line| line == topic));
 
     tools.console_producer(&["--topic", &topic], "one\ntwo\n");
@@ -109,7 +111,7 @@ fn kafka_3_9_1_is_reached_through_proxies() {
     cluster.tools().console_producer(&through, "one\n");
     // One connection to the bootstrap address, and one to the broker by the address that it advertises.
     assert!(cluster.proxy(1).accepted() >= 2, "{}", cluster.proxy(1).accepted());
-    wait_until("the producer's connections end", Duration::from_secs(20), || cluster.proxy(1).open() == 0);
+    wait_until("the producer's connections end", Duration::from_secs(60), || cluster.proxy(1).open() == 0);
 }
 
 #[test]

@@ -129,8 +129,17 @@ impl Cluster {
         static SHARED: [OnceLock<Result<Cluster, String>>; Version::ALL.len()] =
             [const { OnceLock::new() }; Version::ALL.len()];
         let nodes = if version == Version::V4_3_0 { 3 } else { 1 };
-        let cluster =
-            SHARED[version as usize].get_or_init(|| Self::try_start(&ClusterOptions::new(version).nodes(nodes)));
+        let cluster = SHARED[version as usize].get_or_init(|| {
+            let mut options = ClusterOptions::new(version).nodes(nodes);
+            if !version.needs_zookeeper() {
+                // None of its nodes ever dies, and one that is kept from running for seconds must not be taken for dead.
+                options = options
+                    .set("broker.session.timeout.ms", "120000")
+                    .set("controller.quorum.fetch.timeout.ms", "60000")
+                    .set("controller.quorum.request.timeout.ms", "30000");
+            }
+            Self::try_start(&options)
+        });
         cluster.as_ref().unwrap_or_else(|error| panic!("{error}"))
     }
 
@@ -244,29 +253,41 @@ impl Cluster {
         });
     }
 
-    /// The node that leads a partition; waits for one if there is none.
-    pub(crate) fn leader(&self, topic: &str, partition: i32) -> usize {
-        let mut leader = None;
-        wait_until(&format!("a leader of {topic}-{partition}"), ELECTION_LIMIT, || {
-            leader = self.running().into_iter().find_map(|node| {
-                let all = self.partitions_seen_by(node, topic)?;
-                usize::try_from(all.iter().find(|each| each.index == partition)?.leader).ok()
-            });
-            // Who asks wants a leader that lives: metadata may still name the one that was killed.
-            leader.is_some_and(|leader| self.running().contains(&leader))
-        });
-        leader.expect("waited for")
+    /// Waits until every running node knows what was changed so far and does by it: each learns of it a moment after the
+    /// controller has answered, in the order of the changes. A topic of our own is the last of them, and then another,
+    /// since a node tells of what it has just learnt before its coordinators and authorizers do by it.
+    pub(crate) fn settle(&self) {
+        for _ in 0..2 {
+            self.create_topic_with(&unique("settled"), 1, 1, &[]);
+        }
     }
 
-    /// The node that coordinates a group; waits for one if there is none.
+    /// The node that leads a partition; waits until all running nodes name the same one. That may be the leader of
+    /// before where nobody has died: who has had another elected waits for that one.
+    pub(crate) fn leader(&self, topic: &str, partition: i32) -> usize {
+        self.agreed(&format!("a leader of {topic}-{partition}"), |node| {
+            let all = self.partitions_seen_by(node, topic)?;
+            Some(all.iter().find(|each| each.index == partition)?.leader)
+        })
+    }
+
+    /// The node that coordinates a group; waits until all running nodes name the same one.
     pub(crate) fn coordinator(&self, group: &str) -> usize {
-        let mut coordinator = None;
-        wait_until(&format!("a coordinator of group {group}"), ELECTION_LIMIT, || {
-            let answer = |node| wire::group_coordinator(self.direct(node), group).ok()?.ok();
-            coordinator = self.running().into_iter().find_map(answer).and_then(|id| usize::try_from(id).ok());
-            coordinator.is_some_and(|coordinator| self.running().contains(&coordinator))
+        self.agreed(&format!("a coordinator of group {group}"), |node| {
+            wire::group_coordinator(self.direct(node), group).ok()?.ok()
+        })
+    }
+
+    /// What all running nodes answer, which must be the id of one of them: metadata may still name one that was killed.
+    fn agreed(&self, what: &str, answer: impl Fn(usize) -> Option<i32>) -> usize {
+        let mut agreed = None;
+        wait_until(what, ELECTION_LIMIT, || {
+            let running = self.running();
+            let answers: BTreeSet<_> = running.iter().map(|&node| answer(node)).collect();
+            agreed = answers.first().copied().flatten().and_then(|id| usize::try_from(id).ok());
+            answers.len() == 1 && agreed.is_some_and(|id| running.contains(&id))
         });
-        coordinator.expect("waited for")
+        agreed.expect("waited for")
     }
 
     /// The node that is the controller, as clients see it: of KRaft's nodes any may be named.
@@ -275,12 +296,15 @@ impl Cluster {
         usize::try_from(seen.controller).ok()
     }
 
-    /// Waits until all replicas of all partitions of `topic` are in sync.
+    /// Waits until all replicas of all partitions of `topic` are in sync, as all running nodes see it: one that was frozen
+    /// knows no better at first than how it was before.
     pub(crate) fn wait_in_sync(&self, topic: &str) {
         wait_until(&format!("all replicas of {topic} in sync"), START_LIMIT, || {
             let whole = |partition: &wire::Partition| partition.isr.len() == partition.replicas.len();
-            let partitions = self.running().into_iter().find_map(|node| self.partitions_seen_by(node, topic));
-            partitions.is_some_and(|all| !all.is_empty() && all.iter().all(whole))
+            self.running().into_iter().all(|node| {
+                let partitions = self.partitions_seen_by(node, topic);
+                partitions.is_some_and(|all| !all.is_empty() && all.iter().all(whole))
+            })
         });
     }
 

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use sarameya::{Client, Sasl};
+
 use super::kafka::{Cluster, ClusterOptions, Version};
 use super::pki::{Authority, Issued, write};
 use super::process::Process;
-use super::{target_kafka, unique};
+use super::{target_kafka, unique, wait_until};
 
 /// The password of each user.
 pub(crate) const ALICE: &str = "alice-pässword=,;\"'\\";
@@ -15,8 +17,9 @@ pub(crate) const ALICE: &str = "alice-pässword=,;\"'\\";
 pub(crate) const BOB: &str = "b\u{a0}o\u{fb01}e\u{301}";
 /// She may do nothing but what a test allows her.
 pub(crate) const CAROL: &str = "carol-secret";
-/// How often the listener REAUTH wants to be convinced again.
-pub(crate) const REAUTH: Duration = Duration::from_secs(2);
+/// How often the listener REAUTH wants to be convinced again. A client does it a tenth of this before, which must be
+/// more than a busy machine keeps its threads waiting.
+pub(crate) const REAUTH: Duration = Duration::from_secs(5);
 /// A Java tool takes some seconds, and more on a loaded machine.
 const TOOL_LIMIT: Duration = Duration::from_secs(120);
 const MECHANISMS: &str = "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER";
@@ -90,6 +93,7 @@ impl Secured {
             tool.finish(TOOL_LIMIT).success();
         }
         let client = ours.issue("alice", &["client"]);
+        wait_for_users(&cluster);
         Self { cluster, directory, ca, foreign_ca, client, foreign_client: foreign.issue("alice", &["client"]) }
     }
 
@@ -135,6 +139,17 @@ fn add_user(cluster: &Cluster, directory: &Path, user: &str, password: &str) -> 
         cluster.tools().spawn("configs", &arguments)
     };
     ["SCRAM-SHA-256", "SCRAM-SHA-512"].into_iter().map(add).collect()
+}
+
+/// The controller has the credentials when the tool ends; the broker takes them over in its own time.
+fn wait_for_users(cluster: &Cluster) {
+    let address = format!("localhost:{}", cluster.port("SASL"));
+    for (user, password) in [("alice", ALICE), ("bob", BOB)] {
+        for sasl in [Sasl::scram_sha_256(user, password), Sasl::scram_sha_512(user, password)] {
+            let builder = || Client::builder().bootstrap_servers(&address).connection_setup_timeout(TOOL_LIMIT);
+            wait_until(&format!("{user} is known"), TOOL_LIMIT, || builder().sasl(sasl.clone()).build().is_ok());
+        }
+    }
 }
 
 /// As it stands between double quotes in a JAAS configuration.
