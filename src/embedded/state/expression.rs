@@ -15,18 +15,34 @@ const MAX_LENGTH: usize = i16::MAX as usize;
 /// How long one may be that has more than ASCII in its classes: each of them may have a thousand ranges.
 const MAX_UNICODE_LENGTH: usize = 1 << 10;
 
-/// An expression as Kafka takes it: it must match a whole name, and is RE2's syntax, which takes no longer than the name is
-/// long. Names are mostly ASCII, and so are expressions wherever they can be: `.` is one byte then.
+/// An expression for topics as Kafka takes it: it must match a whole name, and is RE2's syntax, which takes no longer than the
+/// name is long. Names of topics are ASCII, and so are expressions wherever they can be: `.` is one byte then.
 pub(in crate::embedded::state) fn compile(expression: &str) -> Result<Regex, String> {
-    if expression.len() > MAX_LENGTH {
-        return Err(format!("it is longer than {MAX_LENGTH} bytes"));
-    }
-    let text = translate(expression)?;
+    let text = checked(expression)?;
     build(&text, false).or_else(|error| {
         // Kafka takes classes of Unicode, though they match no more of a name.
         let may_be_unicode = expression.len() <= MAX_UNICODE_LENGTH;
         if may_be_unicode { build(&text, true) } else { Err(error) }
     })
+}
+
+/// The same for names of any characters, as transactional ids are: `.` and what a class excludes are one character.
+///
+/// An expression that would be too large then, or that is long and could have classes of many ranges, is for ASCII alone.
+pub(in crate::embedded::state) fn compile_for_any_name(expression: &str) -> Result<Regex, String> {
+    let text = checked(expression)?;
+    let may_have_many_ranges = [r"\p", r"\P", "(?"].iter().any(|start| expression.contains(start));
+    if may_have_many_ranges && expression.len() > MAX_UNICODE_LENGTH {
+        return build(&text, false);
+    }
+    build(&text, true).or_else(|_| build(&text, false))
+}
+
+fn checked(expression: &str) -> Result<String, String> {
+    if expression.len() > MAX_LENGTH {
+        return Err(format!("it is longer than {MAX_LENGTH} bytes"));
+    }
+    translate(expression)
 }
 
 fn build(text: &str, unicode: bool) -> Result<Regex, String> {
@@ -39,8 +55,8 @@ fn build(text: &str, unicode: bool) -> Result<Regex, String> {
     built.map_err(|error| error.to_string().lines().last().unwrap_or_default().trim().to_owned())
 }
 
-/// What RE2 and this crate's expressions write differently: `\Q...\E` (the text between is taken as it stands); `\d`, `\s` and
-/// `\w`, which are ASCII's in RE2; and `[`, `&&`, `--` and `~~` in a class, where RE2 knows no operations on classes.
+/// What RE2 and this crate's expressions write differently: `\Q...\E` (the text between is taken as it stands); `\b`, `\d`, `\s`
+/// and `\w`, which are ASCII's in RE2; and `[`, `&&`, `--` and `~~` in a class, where RE2 knows no operations on classes.
 ///
 /// # Errors
 /// The flags that RE2 does not have: one of them would make it Unicode after all.
@@ -55,6 +71,8 @@ fn translate(expression: &str) -> Result<String, String> {
                 let (literal, _) = quoted.split_once(r"\E").unwrap_or((quoted, ""));
                 ((literal.len() + 4).min(rest.len()), regex::escape(literal))
             }
+            ('\\', Class::None) if rest.starts_with(r"\b") => (2, r"(?-u:\b)".to_owned()),
+            ('\\', Class::None) if rest.starts_with(r"\B") => (2, r"(?-u:\B)".to_owned()),
             ('\\', _) => {
                 let taken = 1 + rest.chars().nth(1).map_or(0, char::len_utf8);
                 let pair = rest.get(..taken).unwrap_or_default();
@@ -187,6 +205,37 @@ mod tests {
         assert!(compile("(?i)straße|A").unwrap().is_match(b"a"));
     }
 
+    #[test]
+    fn of_any_name_a_character_is_matched_by_what_matches_one() {
+        let matches = |expression: &str, name: &str| {
+            let regex = compile_for_any_name(expression).unwrap_or_else(|error| panic!("{expression}: {error}"));
+            regex.is_match(name.as_bytes())
+        };
+        for one in [r".", r"[^a]", r"\W", r"\D", r"\S", r"[[:^alpha:]]", r"\PN", r"(?s).", "[à-ż日🦀]"] {
+            for character in ["ż", "日", "🦀"] {
+                assert!(
+                    matches(one, character) && matches(&format!("t-{one}-.*"), &format!("t-{character}-1")),
+                    "{one}"
+                );
+                assert!(!matches(&format!("{one}{one}"), character), "{one} is a part of {character}");
+            }
+        }
+        assert!(matches("(?i)zażółć", "ZAŻÓŁĆ") && !matches("zażółć", "ZAŻÓŁĆ"));
+        assert!(matches(r"t\bż\Bż\bt", "tżżt") && !matches(r"t\Bżt", "tżt"), "a word is of ASCII");
+    }
+
+    #[test]
+    fn a_long_expression_for_any_name_is_of_characters_unless_its_classes_are_large() {
+        let names: Vec<String> = (1000..5000).map(|number| format!("t{number}.")).collect();
+        let long = compile_for_any_name(&names[..500].join("|")).unwrap();
+        assert!(long.is_match("t1499ż".as_bytes()) && !long.is_match("t1499żż".as_bytes()));
+        for for_ascii in [names.join("|"), format!("(?i){}", names.join("|"))] {
+            let regex = compile_for_any_name(&for_ascii).unwrap();
+            assert!(regex.is_match(b"t4999x") && !regex.is_match(b"t4999xx"));
+        }
+        assert!(compile_for_any_name(&r"\pL".repeat(MAX_UNICODE_LENGTH)).is_err());
+    }
+
     /// Each of them would take gigabytes, or minutes, or is longer than a string can be.
     #[test]
     fn what_is_too_big_is_refused_whatever_makes_it_so() {
@@ -208,6 +257,7 @@ mod tests {
         for expression in all {
             let start: String = expression.chars().take(20).collect();
             assert!(compile(expression).is_err(), "{start}");
+            assert!(compile_for_any_name(expression).is_err(), "{start}");
         }
     }
 

@@ -47,7 +47,7 @@ impl State {
         request: ListTransactionsRequest,
     ) -> Reply {
         let pattern = request.transactional_id_pattern.as_deref().filter(|pattern| !pattern.is_empty());
-        let Ok(pattern) = pattern.map(expression::compile).transpose() else {
+        let Ok(pattern) = pattern.map(expression::compile_for_any_name).transpose() else {
             let error_code = ErrorCode::INVALID_REGULAR_EXPRESSION.0;
             return Reply::of(ListTransactionsResponse { error_code, ..Default::default() });
         };

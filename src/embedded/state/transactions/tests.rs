@@ -186,6 +186,18 @@ fn t5_a_transaction_that_takes_too_long_is_aborted_and_its_producer_fenced() {
 }
 
 #[test]
+fn t5_the_timeout_counts_from_the_first_partition() {
+    let mut harness = harness();
+    let producer = init(&mut harness).unwrap();
+    harness.pass(TIMEOUT - Duration::from_secs(1));
+    add(&mut harness, 3, producer, &[0]);
+    harness.pass(TIMEOUT - Duration::from_millis(1));
+    assert_eq!(state(&mut harness), "Ongoing");
+    harness.pass(Duration::from_millis(1));
+    assert_eq!(state(&mut harness), "CompleteAbort");
+}
+
+#[test]
 fn t5_in_transactions_v2_a_producer_that_was_late_may_go_on_in_the_next_epoch() {
     let mut harness = harness();
     let (id, epoch) = init(&mut harness).unwrap();
@@ -251,6 +263,7 @@ fn when_the_epochs_are_used_up_there_is_a_new_producer_id() {
     let (new, first) = init_in(&mut harness, 5, (id, epoch)).unwrap();
     assert!(new != id && first == 0);
     assert_eq!(init_in(&mut harness, 5, (id, epoch)), Ok((new, 0)), "the first answer was lost");
+    assert_eq!(init_in(&mut harness, 5, (id, epoch)), Err(90), "the old id is known for one change only");
     assert_eq!(add(&mut harness, 3, (id, epoch), &[0]), [49]);
 }
 
@@ -416,6 +429,22 @@ fn a_partition_without_a_leader_holds_up_the_end_and_nothing_else() {
 }
 
 #[test]
+fn a_record_that_comes_before_the_end_is_through_is_to_be_sent_again() {
+    let mut harness = Harness::new(2);
+    harness.state.create_topic_on("t", vec![vec![1], vec![2]], BTreeMap::new()).unwrap();
+    harness.state.create_topic_on(TRANSACTIONS_TOPIC, vec![vec![1]], BTreeMap::new()).unwrap();
+    let producer = init(&mut harness).unwrap();
+    add(&mut harness, 3, producer, &[0, 1]);
+    harness.state.broker_stopped(2);
+    assert_eq!(end(&mut harness, 4, producer, COMMIT), Ok((-1, -1)));
+    assert_eq!(write(&mut harness, 12, producer, 0), 51);
+    assert_eq!(write(&mut harness, 11, producer, 0), 19, "older clients try again after this one only");
+    harness.state.broker_started(2);
+    assert_eq!(add(&mut harness, 3, producer, &[0]), [0]);
+    assert_eq!(write(&mut harness, 11, producer, 0), 0);
+}
+
+#[test]
 fn a_deleted_topic_does_not_hold_up_the_end() {
     let mut harness = harness();
     let producer = init(&mut harness).unwrap();
@@ -492,7 +521,7 @@ fn transactions_are_listed_by_state_producer_age_and_name() {
     harness.pass(Duration::from_secs(10));
     // One that was never open counts as open since long ago.
     let other = InitProducerIdRequest {
-        transactional_id: Some("x2".into()),
+        transactional_id: Some("xż".into()),
         transaction_timeout_ms: 60_000,
         producer_id: -1,
         producer_epoch: -1,
@@ -512,6 +541,8 @@ fn transactions_are_listed_by_state_producer_age_and_name() {
     assert_eq!(list(&|request| request.duration_filter = 9_999), found(2));
     assert_eq!(list(&|request| request.duration_filter = 10_000), found(1));
     assert_eq!(list(&|request| request.transactional_id_pattern = Some("x|y".into())), found(1));
+    assert_eq!(list(&|request| request.transactional_id_pattern = Some("x.".into())), found(1));
+    assert_eq!(list(&|request| request.transactional_id_pattern = Some("x..".into())), found(0));
     assert_eq!(list(&|request| request.transactional_id_pattern = Some("y.*".into())), found(0));
     let costly = format!("(?i){}", r"[\x{0}-\x{10ffff}]".repeat(100));
     for refused in ["(", &costly] {
