@@ -19,10 +19,11 @@ use sarameya::{
     Acks, Client, ConsumerGroup, ConsumerGroupClaim, ConsumerGroupHandler, ConsumerGroupSession, Deliveries, Producer,
     ProducerBuilder, ProducerRecord, StartOffset, StopHandle, SyncProducer,
 };
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Barrier, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use support::{Outcome, StopFlag};
+use support::{Connection, Outcome, StopFlag};
 
 /// The memory for records that are not answered yet, the same for every client that is compared.
 const BUFFER_MEMORY: usize = 64 << 20;
@@ -30,6 +31,10 @@ const BUFFER_MEMORY: usize = 64 << 20;
 /// Measures one operation and prints one line of JSON
 #[derive(Debug, Parser)]
 struct Command {
+    /// File of settings by Kafka's names, such as security.protocol=SSL
+    #[arg(long, value_name = "FILE", global = true)]
+    command_config: Option<PathBuf>,
+
     #[command(subcommand)]
     operation: Operation,
 }
@@ -97,18 +102,22 @@ impl Target {
 
 fn main() -> ExitCode {
     let command = Command::parse();
-    let (op, outcome) = match &command.operation {
-        Operation::Produce { target, size, compression, acks, buffer_memory } => {
-            ("produce", produce(target, *size, *compression, *acks, *buffer_memory))
-        }
-        Operation::Consume { target, owned } => {
-            ("consume", consume(target, *owned || std::env::var_os("PERF_OWNED").is_some()))
-        }
-        Operation::Sync { target, size, acks } => ("sync", sync("sync", target, *size, *acks, 1)),
-        Operation::Syncmt { target, size, acks, threads } => {
-            ("syncmt", sync("syncmt", target, *size, *acks, (*threads).max(1)))
-        }
+    let (op, target) = match &command.operation {
+        Operation::Produce { target, .. } => ("produce", target),
+        Operation::Consume { target, .. } => ("consume", target),
+        Operation::Sync { target, .. } => ("sync", target),
+        Operation::Syncmt { target, .. } => ("syncmt", target),
     };
+    let outcome = connect(target, command.command_config).and_then(|client| match &command.operation {
+        Operation::Produce { size, compression, acks, buffer_memory, .. } => {
+            produce(&client, target, *size, *compression, *acks, *buffer_memory)
+        }
+        Operation::Consume { owned, .. } => {
+            consume(&client, target, *owned || std::env::var_os("PERF_OWNED").is_some())
+        }
+        Operation::Sync { size, acks, .. } => sync(&client, op, target, *size, *acks, 1),
+        Operation::Syncmt { size, acks, threads, .. } => sync(&client, op, target, *size, *acks, (*threads).max(1)),
+    });
     match outcome {
         Ok(report) => {
             println!("{}", report.line());
@@ -122,8 +131,9 @@ fn main() -> ExitCode {
 }
 
 /// A client that knows the topic.
-fn connect(target: &Target) -> Outcome<Client> {
-    let client = Client::connect(&target.brokers)?;
+fn connect(target: &Target, command_config: Option<PathBuf>) -> Outcome<Client> {
+    let connection = Connection { bootstrap_server: target.brokers.clone(), command_config };
+    let client = connection.client(&connection.properties()?)?;
     for topic in target.topics() {
         client.partition_count(topic)?;
     }
@@ -136,6 +146,7 @@ fn settings(builder: ProducerBuilder, acks: Acks) -> ProducerBuilder {
 }
 
 fn produce(
+    client: &Client,
     target: &Target,
     size: usize,
     compression: Compression,
@@ -143,8 +154,7 @@ fn produce(
     buffer_memory: usize,
 ) -> Outcome<Report> {
     let pool = Pool::from_env(size);
-    let client = connect(target)?;
-    let builder = Producer::builder(&client).linger(Duration::from_millis(5)).compression(compression);
+    let builder = Producer::builder(client).linger(Duration::from_millis(5)).compression(compression);
     let producer = settings(builder, acks).buffer_memory(buffer_memory).build()?;
     let progress = Progress::start(target.n);
     let topics: Vec<_> = target.topics().collect();
@@ -181,10 +191,9 @@ fn produce(
         ))
 }
 
-fn sync(op: &str, target: &Target, size: usize, acks: Acks, threads: u64) -> Outcome<Report> {
+fn sync(client: &Client, op: &str, target: &Target, size: usize, acks: Acks, threads: u64) -> Outcome<Report> {
     let pool = Pool::from_env(size);
-    let client = connect(target)?;
-    let producer = settings(SyncProducer::builder(&client).linger(Duration::ZERO), acks).build_sync()?;
+    let producer = settings(SyncProducer::builder(client).linger(Duration::ZERO), acks).build_sync()?;
     let progress = Progress::start(target.n);
     let barrier = Barrier::new(usize::try_from(threads)? + 1);
     let send_some = |thread: u64| -> Outcome<Vec<u64>> {
@@ -225,10 +234,9 @@ fn sync(op: &str, target: &Target, size: usize, acks: Acks, threads: u64) -> Out
     Ok(report.text("note", "SyncProducer, linger 0; metadata fetched before the clock"))
 }
 
-fn consume(target: &Target, owned: bool) -> Outcome<Report> {
-    let client = connect(target)?;
+fn consume(client: &Client, target: &Target, owned: bool) -> Outcome<Report> {
     let name = format!("perf-{}-{}", std::process::id(), support::event::now_ms());
-    let mut group = ConsumerGroup::builder(&client, &name)
+    let mut group = ConsumerGroup::builder(client, &name)
         .start(StartOffset::Earliest)
         .auto_commit(true)
         .fetch_max_bytes(50 << 20)
