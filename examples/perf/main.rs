@@ -54,6 +54,9 @@ enum Operation {
         /// The memory for records that are not answered yet, in bytes (buffer.memory)
         #[arg(long, default_value_t = BUFFER_MEMORY)]
         buffer_memory: usize,
+        /// With sequence numbers (enable.idempotence): then a partition may have several batches on their way
+        #[arg(long)]
+        idempotent: bool,
     },
     /// A new group reads from the earliest record; the clock runs from before the join until the last record
     Consume {
@@ -109,8 +112,11 @@ fn main() -> ExitCode {
         Operation::Syncmt { target, .. } => ("syncmt", target),
     };
     let outcome = connect(target, command.command_config).and_then(|client| match &command.operation {
-        Operation::Produce { size, compression, acks, buffer_memory, .. } => {
-            produce(&client, target, *size, *compression, *acks, *buffer_memory)
+        Operation::Produce { size, compression, acks, buffer_memory, idempotent, .. } => {
+            let builder = Producer::builder(&client).linger(Duration::from_millis(5)).compression(*compression);
+            let builder = settings(builder, *acks).buffer_memory(*buffer_memory).idempotence(*idempotent);
+            produce(builder, target, *size)
+                .map(|report| report.text("compression", &compression.to_string()).text("acks", acks_name(*acks)))
         }
         Operation::Consume { owned, .. } => {
             consume(&client, target, *owned || std::env::var_os("PERF_OWNED").is_some())
@@ -145,17 +151,9 @@ fn settings(builder: ProducerBuilder, acks: Acks) -> ProducerBuilder {
     builder.acks(acks).idempotence(false).batch_size(1_000_000).buffer_memory(BUFFER_MEMORY).max_in_flight(5)
 }
 
-fn produce(
-    client: &Client,
-    target: &Target,
-    size: usize,
-    compression: Compression,
-    acks: Acks,
-    buffer_memory: usize,
-) -> Outcome<Report> {
+fn produce(builder: ProducerBuilder, target: &Target, size: usize) -> Outcome<Report> {
     let pool = Pool::from_env(size);
-    let builder = Producer::builder(client).linger(Duration::from_millis(5)).compression(compression);
-    let producer = settings(builder, acks).buffer_memory(buffer_memory).build()?;
+    let producer = builder.build()?;
     let progress = Progress::start(target.n);
     let topics: Vec<_> = target.topics().collect();
     let mut deliveries = Deliveries::new();
@@ -183,8 +181,6 @@ fn produce(
     Ok(Report::new("produce")
         .done(acknowledged, size as u64, acknowledged * size as u64, wall)
         .number("pool_fnv", pool.fnv())
-        .text("compression", &compression.to_string())
-        .text("acks", acks_name(acks))
         .text(
             "note",
             "pipelined producer, the delivery of each record looked at and counted; metadata fetched before the clock",
