@@ -50,6 +50,8 @@ pub(super) struct ProducerConfig {
     pub(super) compression: Compression,
     pub(super) compression_levels: CompressionLevels,
     pub(super) max_in_flight: usize,
+    /// Of these, how many may have a batch of the same partition.
+    pub(super) max_in_flight_of_partition: usize,
     pub(super) retries: u32,
 }
 
@@ -76,7 +78,7 @@ pub struct ProducerBuilder {
     delivery_timeout: Duration,
     compression: Compression,
     compression_levels: CompressionLevels,
-    max_in_flight: usize,
+    max_in_flight: Option<usize>,
     retries: u32,
     partitioner: Box<dyn Partitioner>,
 }
@@ -95,7 +97,7 @@ impl ProducerBuilder {
             delivery_timeout: Duration::from_secs(120),
             compression: Compression::None,
             compression_levels: CompressionLevels::default(),
-            max_in_flight: 5,
+            max_in_flight: None,
             retries: u32::MAX,
             partitioner: Box::new(Murmur2Partitioner),
         }
@@ -186,12 +188,16 @@ impl ProducerBuilder {
         self
     }
 
-    /// How many requests may be on their way to one broker. Order is kept with any number: without idempotence a
-    /// partition has at most one batch among them.
+    /// How many requests may be on their way to one broker. With idempotence a partition may have a batch in each of them,
+    /// and its order is kept.
+    ///
+    /// Without idempotence nothing but waiting keeps the order, so a partition has one batch on its way at a time,
+    /// unless this is set: then it may have as many as that, which counts over long distances, and a batch that has to be
+    /// sent again may come after later ones, as with Kafka's own client. Set to 1, it keeps the order.
     ///
     /// Kafka: `max.in.flight.requests.per.connection`. Defaults to 5. Range: 1 to 1000; with idempotence 1 to 5.
     pub fn max_in_flight(mut self, requests: usize) -> Self {
-        self.max_in_flight = requests;
+        self.max_in_flight = Some(requests);
         self
     }
 
@@ -245,7 +251,7 @@ impl ProducerBuilder {
             }
             "compression.gzip.level" => self.compression_levels.gzip = setting.number()?,
             "compression.zstd.level" => self.compression_levels.zstd = setting.number()?,
-            "max.in.flight.requests.per.connection" => self.max_in_flight = setting.number()?,
+            "max.in.flight.requests.per.connection" => self.max_in_flight = Some(setting.number()?),
             "retries" => self.retries = setting.number()?,
             "partitioner.class" => match setting.text().rsplit('.').next() {
                 Some("" | "DefaultPartitioner" | "UniformStickyPartitioner") => {}
@@ -273,10 +279,11 @@ impl ProducerBuilder {
 
     fn check(self, linger: Duration) -> Result<(Shared, Receiver<()>)> {
         const MAX_BYTES: usize = 1 << 30;
+        let max_in_flight = self.max_in_flight.unwrap_or(5);
         for (name, value, range) in [
             ("batch.size", self.batch_size, 1..=MAX_BYTES),
             ("max.request.size", self.max_request_size, 1..=MAX_BYTES),
-            ("max.in.flight.requests.per.connection", self.max_in_flight, 1..=1000),
+            ("max.in.flight.requests.per.connection", max_in_flight, 1..=1000),
         ] {
             if !range.contains(&value) {
                 return Err(Error::config(name, format!("must lie between {} and {}", range.start(), range.end())));
@@ -297,16 +304,17 @@ impl ProducerBuilder {
         self.compression_levels.validate()?;
         let missing = match () {
             () if self.acks != Acks::All => Some("acks=all"),
-            () if self.max_in_flight > 5 => Some("max.in.flight.requests.per.connection of at most 5"),
+            () if max_in_flight > 5 => Some("max.in.flight.requests.per.connection of at most 5"),
             () if self.retries == 0 => Some("retries of at least 1"),
             () => None,
         };
         if let (Some(true), Some(other)) = (self.idempotence, missing) {
             return Err(Error::config("enable.idempotence", format!("needs {other}")));
         }
+        let idempotence = self.idempotence.unwrap_or(missing.is_none());
         let config = ProducerConfig {
             acks: self.acks,
-            idempotence: self.idempotence.unwrap_or(missing.is_none()),
+            idempotence,
             linger,
             batch_size: self.batch_size,
             max_request_size: self.max_request_size,
@@ -315,7 +323,8 @@ impl ProducerBuilder {
             delivery_timeout: self.delivery_timeout,
             compression: self.compression,
             compression_levels: self.compression_levels,
-            max_in_flight: self.max_in_flight,
+            max_in_flight,
+            max_in_flight_of_partition: self.max_in_flight.unwrap_or(if idempotence { max_in_flight } else { 1 }),
             retries: self.retries,
         };
         Shared::new(config, self.client, self.partitioner)

@@ -34,6 +34,7 @@ pub(super) struct PartitionQueue {
 pub(super) struct Limits {
     pub(super) batch_size: usize,
     pub(super) linger: Duration,
+    /// Of this partition's batches. Without idempotence more than one may lose their order: the broker can't keep it.
     pub(super) max_in_flight: usize,
     pub(super) idempotent: bool,
     pub(super) compressed: bool,
@@ -534,12 +535,8 @@ impl State {
     }
 
     fn due(&self, limits: &Limits, leader: i32, now: Instant) -> Due {
-        let in_flight_limit = if limits.idempotent {
-            self.sequence.in_flight_limit(limits.max_in_flight)
-        } else {
-            // Without sequence numbers the broker can't keep the order of retries, so there is nothing to overtake.
-            1
-        };
+        let in_flight_limit =
+            if limits.idempotent { self.sequence.in_flight_limit(limits.max_in_flight) } else { limits.max_in_flight };
         let elsewhere = self.in_flight > 0 && self.in_flight_node != leader;
         if leader < 0
             || elsewhere

@@ -119,7 +119,7 @@ impl Shared {
         Limits {
             batch_size: self.config.batch_size,
             linger: self.config.linger,
-            max_in_flight: self.config.max_in_flight,
+            max_in_flight: self.config.max_in_flight_of_partition,
             idempotent: self.config.idempotence,
             compressed: self.config.compression != Compression::None,
             retry_backoff: self.core().config().retry_backoff.clone(),

@@ -75,6 +75,21 @@ fn p1_without_idempotence_a_retry_goes_before_anything_newer() {
 }
 
 #[test]
+fn p1_without_idempotence_batches_wait_for_each_other_only_until_more_in_flight_are_asked_for() {
+    let cluster = Cluster::new(1, 1, |_, _| Act::Silence);
+    let client = cluster.client();
+    let producer = builder(&client).idempotence(false).max_in_flight(3).batch_size(ONE_RECORD).build().unwrap();
+    send_each(&producer, 3);
+    cluster.wait_for_requests(3);
+
+    let default = builder(&client).idempotence(false).build().unwrap();
+    let asked_for = builder(&client).acks(Acks::Leader).max_in_flight(5).build().unwrap();
+    let idempotent = builder(&client).build().unwrap();
+    let limits = [default, asked_for, idempotent].map(|producer| producer.shared().limits().max_in_flight);
+    assert_eq!(limits, [1, 5, 5]);
+}
+
+#[test]
 fn p2_an_answer_lost_after_the_write_makes_no_duplicate() {
     let cluster = Cluster::new(1, 1, |request, _| match request.nth % 4 {
         1 => Act::WriteAndClose,
