@@ -51,6 +51,16 @@ fn parked_joins_and_syncs_are_told_and_the_last_stable_generation_counts() {
 }
 
 #[test]
+fn an_empty_group_stays_empty_and_goes_on_counting() {
+    let mut kit = Kit::new();
+    let (_, generation) = kit.stable(1);
+    kit.harness.pass(SESSION * 2);
+    assert_eq!((kit.state(), kit.group().generation), ("Empty", generation + 1));
+    move_coordinator(&mut kit);
+    assert_eq!((kit.state(), kit.group().generation, kit.group().members.len()), ("Empty", generation + 1, 0));
+}
+
+#[test]
 fn a_group_without_a_coordinator_does_not_age() {
     let mut kit = Kit::with(&[("offsets.topic.replication.factor", "1")]);
     let (members, generation) = kit.stable(1);

@@ -38,6 +38,12 @@ fn what_is_wrong_with_a_sync_is_said() {
         ..Default::default()
     };
     assert_eq!(kit.harness.call(kit.broker, 5, request.clone()).error_code, 23);
+    let of_another_type = SyncGroupRequest {
+        protocol_type: Some("connect".into()),
+        protocol_name: Some("range".into()),
+        ..request.clone()
+    };
+    assert_eq!(kit.harness.call(kit.broker, 5, of_another_type).error_code, 23);
     assert_eq!(kit.harness.call(3 - kit.broker, 5, request).error_code, 16);
     let (_, response) = kit.joined();
     assert_eq!(response, None);
