@@ -324,7 +324,8 @@ impl Admin {
         self.call().run(filters.to_vec(), &Route::Any, |asking, filters| {
             let response = asking.call(&DeleteAclsRequest { filters: filters.iter().map(on_the_wire).collect() })?;
             let answers = filters.iter().zip(response.filter_results).map(|(filter, result)| {
-                let deleted = outcome(result.error_code, result.error_message.as_deref(), "no ACLs were deleted");
+                let doing = format!("not deleted: {filter:?}");
+                let deleted = outcome(result.error_code, result.error_message.as_deref(), &doing);
                 (filter.clone(), deleted.map(|()| result.matching_acls.into_iter().map(deleted_acl).collect()))
             });
             Ok(answers.collect())
@@ -333,7 +334,7 @@ impl Admin {
 }
 
 fn deleted_acl(acl: DeleteAclsMatchingAcl) -> (AclBinding, Result<()>) {
-    let outcome = outcome(acl.error_code, acl.error_message.as_deref(), "the ACL was not deleted");
+    let (code, words) = (acl.error_code, acl.error_message);
     let binding = AclBinding {
         resource_type: AclResourceType::from_code(acl.resource_type),
         resource_name: acl.resource_name,
@@ -343,5 +344,6 @@ fn deleted_acl(acl: DeleteAclsMatchingAcl) -> (AclBinding, Result<()>) {
         operation: AclOperation::from_code(acl.operation),
         permission: AclPermission::from_code(acl.permission_type),
     };
-    (binding, outcome)
+    let doing = format!("not deleted: {binding}");
+    (binding, outcome(code, words.as_deref(), &doing))
 }

@@ -2,7 +2,7 @@
 
 use super::groups::coordinator;
 use super::records::OffsetSpec;
-use super::routing::{Asking, Call, Route};
+use super::routing::{Asking, Call, Entity, Route};
 use super::values::by_topic;
 use super::{Admin, GroupDescription, Results, TopicPartition, outcome};
 use crate::group::offsets::MAX_OFFSET_VERSION;
@@ -15,15 +15,16 @@ use crate::protocol::messages::offset_delete::{
 use crate::protocol::messages::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
-use crate::{Error, Result};
+use crate::{Error, ErrorCode, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Display;
 
 /// From this version on many groups are asked for at once (KIP-709).
 const MANY_GROUPS: i16 = 8;
 /// From this version on the coordinator can be told to wait for transactions to be decided.
 const REQUIRE_STABLE: i16 = 7;
 /// Who commits without being a member.
-const NO_MEMBER: i32 = -1;
+pub(super) const NO_MEMBER: i32 = -1;
 
 /// An offset that a group has committed: that of the next record to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +42,15 @@ impl CommittedOffset {
     /// An offset without leader epoch and text.
     pub fn new(offset: i64) -> Self {
         Self { offset, leader_epoch: None, metadata: String::new() }
+    }
+
+    pub(super) fn to_commit(&self, partition_index: i32) -> OffsetCommitRequestPartition {
+        OffsetCommitRequestPartition {
+            partition_index,
+            committed_offset: self.offset,
+            committed_leader_epoch: self.leader_epoch.unwrap_or(-1),
+            committed_metadata: Some(self.metadata.clone()),
+        }
     }
 }
 
@@ -150,12 +160,7 @@ impl Admin {
             let version = asking.version::<OffsetCommitRequest>()?.min(MAX_OFFSET_VERSION);
             let partition = |topic: &str, partition_index| {
                 let offset = wanted.get(&TopicPartition::new(topic, partition_index))?;
-                Some(OffsetCommitRequestPartition {
-                    partition_index,
-                    committed_offset: offset.offset,
-                    committed_leader_epoch: offset.leader_epoch.unwrap_or(-1),
-                    committed_metadata: Some(offset.metadata.clone()),
-                })
+                Some(offset.to_commit(partition_index))
             };
             let topics = by_topic(partitions).into_iter().map(|(topic, numbers)| OffsetCommitRequestTopic {
                 name: topic.to_owned(),
@@ -362,24 +367,22 @@ fn fetch_one(
 }
 
 /// What the answer says of each partition. An error that passes is one of the whole group, so that it is asked again.
-fn fetched(partitions: impl Iterator<Item = (TopicPartition, i16, i64, i32, Option<String>)>) -> Result<GroupOffsets> {
-    let mut offsets = GroupOffsets::new();
+pub(super) fn fetched<K: Entity + Display + Ord>(
+    partitions: impl Iterator<Item = (K, i16, i64, i32, Option<String>)>,
+) -> Result<Results<CommittedOffset, K>> {
+    let mut offsets = Vec::new();
     for (partition, code, offset, leader_epoch, metadata) in partitions {
-        let doing = "the committed offset is not known";
-        match outcome(code, None, doing) {
-            Err(error) if super::routing::passes(&error, false) => {
-                return Err(error.with_topic(partition.topic).with_partition(partition.partition));
+        if code != ErrorCode::NONE.0 {
+            let words = format!("the committed offset of {partition} is not known");
+            let error = partition.named(Error::from_code(ErrorCode(code), words));
+            if super::routing::passes(&error, false) {
+                return Err(error);
             }
-            Err(error) => {
-                let error = error.with_topic(partition.topic.as_str()).with_partition(partition.partition);
-                offsets.push((partition, Err(error)));
-            }
-            Ok(()) if offset < 0 => {}
-            Ok(()) => {
-                let leader_epoch = Some(leader_epoch).filter(|epoch| *epoch >= 0);
-                let metadata = metadata.unwrap_or_default();
-                offsets.push((partition, Ok(CommittedOffset { offset, leader_epoch, metadata })));
-            }
+            offsets.push((partition, Err(error)));
+        } else if offset >= 0 {
+            let leader_epoch = Some(leader_epoch).filter(|epoch| *epoch >= 0);
+            let metadata = metadata.unwrap_or_default();
+            offsets.push((partition, Ok(CommittedOffset { offset, leader_epoch, metadata })));
         }
     }
     offsets.sort_by(|(a, _), (b, _)| a.cmp(b));

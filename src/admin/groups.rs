@@ -286,13 +286,12 @@ fn remove_members_in(
         let response = asking.call(&LeaveGroupRequest { group_id, members: identities, ..Default::default() })?;
         outcome(response.error_code, None, &format!("no members of group {group:?} were removed"))?;
         let answers = response.members.into_iter().map(|member| {
-            let doing = format!("a member of group {group:?} was not removed");
-            let outcome = outcome(member.error_code, None, &doing);
             let by_member_id = MemberToRemove::MemberId(member.member_id);
             let entity = match member.group_instance_id {
                 Some(id) if !members.contains(&by_member_id) => MemberToRemove::GroupInstanceId(id),
                 _ => by_member_id,
             };
+            let outcome = outcome(member.error_code, None, &not_removed(group, &entity));
             (entity, outcome)
         });
         Ok(answers.collect())
@@ -307,5 +306,13 @@ fn leave_alone(asking: &mut Asking<'_>, group: &str, member: &MemberToRemove) ->
     };
     let (group_id, member_id) = (group.to_owned(), member_id.clone());
     let response = asking.call(&LeaveGroupRequest { group_id, member_id, members: Vec::new() })?;
-    Ok(outcome(response.error_code, None, &format!("a member of group {group:?} was not removed")))
+    Ok(outcome(response.error_code, None, &not_removed(group, member)))
+}
+
+fn not_removed(group: &str, member: &MemberToRemove) -> String {
+    let (kind, id) = match member {
+        MemberToRemove::GroupInstanceId(id) => ("static member", id),
+        MemberToRemove::MemberId(id) => ("member", id),
+    };
+    format!("{kind} {id:?} of group {group:?} was not removed")
 }

@@ -217,7 +217,8 @@ impl Admin {
             let answers = response.results.into_iter().flat_map(|topic| {
                 topic.partitions.into_iter().map(move |p| {
                     let replica = TopicPartitionReplica::new((topic.topic_name.as_str(), p.partition_index), broker);
-                    (replica, outcome(p.error_code, None, "the replica was not moved"))
+                    let doing = format!("the replica on broker {broker} was not moved");
+                    (replica, outcome(p.error_code, None, &doing))
                 })
             });
             Ok(answers.collect())

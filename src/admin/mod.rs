@@ -12,8 +12,10 @@
 //! | groups | `list_groups` | all |
 //! | | `describe_groups`, `delete_groups`, `remove_members`, `remove_all_members` | coordinators |
 //! | | `list_group_offsets`, `list_group_offsets_of`, `alter_group_offsets`, `delete_group_offsets` | coordinators |
+//! | | `list_group_offsets_by_id`, `alter_group_offsets_by_id` | coordinators |
 //! | | `group_lag` | coordinators, leaders |
 //! | share groups | `describe_share_groups`, `list_share_group_offsets`, `alter_share_group_offsets`, `delete_share_group_offsets` | coordinators |
+//! | | `find_share_coordinators` | any |
 //! | streams groups | `describe_streams_groups` | coordinators |
 //! | replicas | `alter_partition_reassignments`, `list_partition_reassignments`, `elect_leaders` | controller |
 //! | | `describe_log_dirs`, `describe_log_dirs_of`, `describe_all_log_dirs`, `describe_replica_log_dirs`, `alter_replica_log_dirs` | the brokers themselves |
@@ -33,9 +35,8 @@
 //! Java's names that are missing are other words for these: `describeConsumerGroups` and `describeClassicGroups` are
 //! `describe_groups`, `listConsumerGroups` and `listShareGroups` are `list_groups` with a filter, `deleteShareGroups` is
 //! `delete_groups`, `forceTerminateTransaction` is `fence_producers`, `listClientMetricsResources` is
-//! `list_config_resources`. Offsets of streams groups are those of any group. Committed offsets go by topics' names, not
-//! ids. What Java's client tells of itself, `metrics`, `clientInstanceId` and the subscription to metrics, has no
-//! counterpart, nor has kadm's `FindShareCoordinators`, which only brokers need.
+//! `list_config_resources`. Offsets of streams groups are those of any group. What Java's client tells of itself, `metrics`,
+//! `clientInstanceId` and the subscription to metrics, has no counterpart.
 
 mod acls;
 mod cluster;
@@ -44,6 +45,7 @@ mod describe_topics;
 mod features;
 mod group_descriptions;
 mod group_offsets;
+mod group_offsets_by_id;
 mod groups;
 mod log_dirs;
 mod lookup;
@@ -72,13 +74,14 @@ pub use describe_topics::{PartitionDescription, TopicDescription};
 pub use features::{FeatureMetadata, FeatureUpdate, UpgradeType};
 pub use group_descriptions::{GroupDescription, MemberDescription};
 pub use group_offsets::{CommittedOffset, GroupLag, GroupOffsets, PartitionLag};
+pub use group_offsets_by_id::{GroupOffsetsById, TopicIdPartition};
 pub use groups::{GroupFilter, GroupListing, GroupState, GroupType, Listed, MemberToRemove};
 pub use log_dirs::{LogDirDescription, ReplicaDescription, ReplicaLogDirs, TopicPartitionReplica};
 pub use quotas::{ClientQuotaChanges, ClientQuotaEntity, ClientQuotaFilter, ClientQuotaMatch};
 pub use reassignments::{ElectionType, PartitionReassignment};
 pub use records::{EpochEnd, ListedOffset, OffsetSpec};
 pub use scram::{ScramAlteration, ScramCredentialInfo, ScramMechanism};
-pub use share_groups::{ShareGroupOffset, ShareGroupOffsets};
+pub use share_groups::{ShareGroupOffset, ShareGroupOffsets, SharePartitionKey};
 pub use streams_groups::{
     StreamsGroupDescription, StreamsMemberDescription, StreamsSubtopology, StreamsTaskOffset, StreamsTasks,
     StreamsTopic,
@@ -160,9 +163,12 @@ impl Admin {
     }
 }
 
-/// The error for an entity's code, with the broker's own words if it has any.
+/// The error for an entity's code, with the broker's own words if it has any. Those need not say what they are about.
 fn entity_error(code: ErrorCode, words: Option<&str>, doing: &str) -> Error {
-    Error::from_code(code, words.filter(|words| !words.is_empty()).unwrap_or(doing))
+    match words.filter(|words| !words.is_empty()) {
+        Some(words) => Error::from_code(code, format!("{doing}: {words}")),
+        None => Error::from_code(code, doing),
+    }
 }
 
 /// What an entity's code and words say.

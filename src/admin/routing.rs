@@ -402,7 +402,7 @@ impl<K: Entity> Outcomes<K> {
 
     /// A broker that was asked has said nothing about single entities.
     fn take_failure(&mut self, asked: &[K], error: &Error, believe: Believe<'_>) {
-        self.nothing_learned(error.clone());
+        self.nothing_learned(error, believe);
         for place in self.places_of(asked) {
             self.take_error(place, error.clone(), believe);
         }
@@ -433,18 +433,18 @@ impl<K: Entity> Outcomes<K> {
 
     /// Nobody could be asked.
     fn fail_all(&mut self, error: &Error, believe: Believe<'_>) {
-        self.nothing_learned(error.clone());
+        self.nothing_learned(error, believe);
         for place in self.pending.clone() {
             self.take_error(place, error.clone(), believe);
         }
         self.leave_pending();
     }
 
-    /// A broker's word says more than a connection that broke afterwards.
-    fn nothing_learned(&mut self, error: Error) {
+    /// A broker's word says more than a connection that broke afterwards, and what is final more than what might have passed.
+    fn nothing_learned(&mut self, error: &Error, believe: Believe<'_>) {
         let told = self.nothing_but.as_ref().is_some_and(|known| known.code().is_some());
-        if !told || error.code().is_some() {
-            self.nothing_but = Some(error);
+        if !told || error.code().is_some() || believe(error) {
+            self.nothing_but = Some(error.clone());
         }
     }
 
@@ -557,6 +557,18 @@ mod tests {
         outcomes.take(&mut values, &asked, Err(Error::new(ErrorKind::Network, "broken")), &believe);
         let results = outcomes.finish(values).unwrap();
         assert_eq!(results[0].1.as_ref().unwrap_err().code(), Some(ErrorCode::NOT_CONTROLLER));
+    }
+
+    #[test]
+    fn what_is_final_is_not_hidden_by_what_passed() {
+        let asked = topics(&["a"]);
+        let believe = |error: &Error| !passes(error, false);
+        let (mut outcomes, mut values) = Outcomes::new::<()>(asked.clone()).unwrap();
+        outcomes.fail_all(&code(ErrorCode::COORDINATOR_NOT_AVAILABLE), &believe);
+        assert_eq!(outcomes.pending(), asked);
+        outcomes.take(&mut values, &asked, Err(Error::new(ErrorKind::Unsupported, "too old")), &believe);
+        assert!(outcomes.is_settled());
+        assert_eq!(outcomes.finish(values).unwrap_err().kind(), ErrorKind::Unsupported);
     }
 
     #[test]

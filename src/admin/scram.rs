@@ -11,7 +11,7 @@ use crate::protocol::messages::describe_user_scram_credentials::{
     DescribeUserScramCredentialsRequest, DescribeUserScramCredentialsResult, UserName,
 };
 use crate::sasl::scram::ScramMechanism as Hashing;
-use crate::{Error, ErrorCode, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use std::collections::BTreeSet;
 
@@ -196,10 +196,8 @@ fn described(result: DescribeUserScramCredentialsResult) -> (String, Result<Vec<
         mechanism: ScramMechanism::from_code(info.mechanism),
         iterations: info.iterations,
     });
-    let words = result.error_message.as_deref();
-    // The broker's words for it do not name the user.
-    let words = words.filter(|_| ErrorCode(result.error_code) != ErrorCode::RESOURCE_NOT_FOUND);
-    let outcome = outcome(result.error_code, words, &format!("user {:?} was not described", result.user));
+    let doing = format!("user {:?} was not described", result.user);
+    let outcome = outcome(result.error_code, result.error_message.as_deref(), &doing);
     (result.user, outcome.map(|()| infos.collect()))
 }
 

@@ -1,11 +1,10 @@
-//! Offsets of share groups (KIP-932).
+//! Offsets of share groups, and who keeps their state (KIP-932).
 
 use super::groups::coordinator;
-use super::routing::{Route, Topic};
+use super::routing::{Entity, Route, Topic};
 use super::topics::by_name;
 use super::values::by_topic;
-use super::{Admin, Results, TopicPartition, outcome};
-use crate::Result;
+use super::{Admin, Results, TopicPartition, Uuid, outcome};
 use crate::protocol::messages::alter_share_group_offsets::{
     AlterShareGroupOffsetsRequest, AlterShareGroupOffsetsRequestPartition, AlterShareGroupOffsetsRequestTopic,
 };
@@ -15,7 +14,14 @@ use crate::protocol::messages::delete_share_group_offsets::{
 use crate::protocol::messages::describe_share_group_offsets::{
     DescribeShareGroupOffsetsRequest, DescribeShareGroupOffsetsRequestGroup, DescribeShareGroupOffsetsResponsePartition,
 };
+use crate::protocol::messages::find_coordinator::FindCoordinatorRequest;
+use crate::{Error, Result};
 use std::collections::HashMap;
+use std::fmt;
+
+/// From this version of FindCoordinator on there are coordinators of share groups' partitions, by keys of this type.
+const SHARE_COORDINATORS: i16 = 6;
+const SHARE_KEY_TYPE: i8 = 2;
 
 /// How far a share group has got in a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +37,37 @@ pub struct ShareGroupOffset {
 
 /// What a share group has got to, by partition.
 pub type ShareGroupOffsets = Results<ShareGroupOffset, TopicPartition>;
+
+/// A partition as one share group reads it: what a share coordinator keeps the state of.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SharePartitionKey {
+    /// The share group.
+    pub group: String,
+    /// The topic's id.
+    pub topic_id: Uuid,
+    /// The partition's number, from 0 on.
+    pub partition: i32,
+}
+
+impl SharePartitionKey {
+    /// A partition as this group reads it.
+    pub fn new(group: impl Into<String>, topic_id: Uuid, partition: i32) -> Self {
+        Self { group: group.into(), topic_id, partition }
+    }
+}
+
+/// As Kafka writes it: `s1:gtb2stGYRk-vWZ2zAozmoA:0`.
+impl fmt::Display for SharePartitionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.group, self.topic_id, self.partition)
+    }
+}
+
+impl Entity for SharePartitionKey {
+    fn named(&self, error: Error) -> Error {
+        error.with_partition(self.partition)
+    }
+}
 
 impl Admin {
     /// How far share groups have got. RPC DescribeShareGroupOffsets to the coordinators, side by side, brokers from 4.1
@@ -131,6 +168,36 @@ impl Admin {
             Ok(answers.collect())
         })?;
         Ok(by_name(deleted))
+    }
+
+    /// The node ids of the brokers that keep the state of partitions for share groups, as brokers ask for them: for who
+    /// wants to know why a share group does not get on. RPC FindCoordinator 6 to any broker, brokers from 4.1 on. Only for
+    /// principals that may do ClusterAction.
+    ///
+    /// ```no_run
+    /// use sarameya::admin::SharePartitionKey;
+    /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
+    /// let key = SharePartitionKey::new("s1", "gtb2stGYRk-vWZ2zAozmoA".parse()?, 0);
+    /// for (key, outcome) in admin.find_share_coordinators(&[key])? {
+    ///     println!("{key}: {outcome:?}");
+    /// }
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
+    pub fn find_share_coordinators(&self, keys: &[SharePartitionKey]) -> Result<Results<i32, SharePartitionKey>> {
+        let by_text: HashMap<String, &SharePartitionKey> = keys.iter().map(|key| (key.to_string(), key)).collect();
+        self.call().run(keys.to_vec(), &Route::Any, |asking, keys| {
+            asking.needs::<FindCoordinatorRequest>(SHARE_COORDINATORS, "share coordinators can't be found")?;
+            let coordinator_keys = keys.iter().map(ToString::to_string).collect();
+            let key_type = SHARE_KEY_TYPE;
+            let response = asking.call(&FindCoordinatorRequest { key_type, coordinator_keys, ..Default::default() })?;
+            let answers = response.coordinators.into_iter().filter_map(|found| {
+                let key = by_text.get(&found.key)?;
+                let doing = format!("the share coordinator of {key} was not found");
+                let found = outcome(found.error_code, found.error_message.as_deref(), &doing).map(|()| found.node_id);
+                Some(((*key).clone(), found))
+            });
+            Ok(answers.collect())
+        })
     }
 }
 

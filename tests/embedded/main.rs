@@ -4,6 +4,7 @@
 //! R: record batches, O: offsets, T: topics, G: groups, M: commits, P: producing). Those that need no faults also run
 //! against a real cluster if `SARAMEYA_BOOTSTRAP` names one, so that the two can be compared.
 
+mod administration;
 mod batches;
 mod brokers;
 mod commits;

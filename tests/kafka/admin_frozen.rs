@@ -58,6 +58,9 @@ fn admin_kafka_4_3_0_calls_return_in_time_while_a_broker_is_frozen() {
     let dirs = in_time(|| admin.describe_all_log_dirs()).expect("some answers");
     assert_eq!(dirs.iter().filter(|(_, dirs)| dirs.is_ok()).count(), 2);
     assert!(dirs.iter().all(|(broker, dirs)| dirs.is_err() == (*broker == frozen_id)));
+    let spoken = in_time(|| admin.describe_api_versions()).expect("some answers");
+    assert_eq!(spoken.len(), 3);
+    assert!(spoken.iter().all(|(broker, apis)| apis.is_err() == (*broker == frozen_id)));
 
     // What any broker can answer is answered.
     for _ in 0..3 {

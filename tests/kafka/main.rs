@@ -9,6 +9,8 @@ mod support;
 mod admin_frozen;
 mod admin_methods;
 mod admin_operations;
+mod admin_partial;
+mod admin_quorum;
 mod admin_tools;
 mod administration;
 mod authorization;

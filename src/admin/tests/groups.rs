@@ -2,11 +2,12 @@
 
 use super::world::{World, world};
 use crate::ErrorCode;
-use crate::admin::{GroupFilter, GroupState, GroupType, MemberToRemove};
+use crate::admin::{GroupFilter, GroupState, GroupType, MemberToRemove, SharePartitionKey, Uuid};
 use crate::net::scripted::{Asked, Reply};
 use crate::protocol::messages::describe_groups::{
     DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup, DescribedGroupMember,
 };
+use crate::protocol::messages::find_coordinator::FindCoordinatorRequest;
 use crate::protocol::messages::leave_group::{LeaveGroupRequest, LeaveGroupResponse};
 use crate::protocol::messages::list_groups::{ListGroupsRequest, ListGroupsResponse, ListedGroup};
 use crate::protocol::messages::list_offsets::{
@@ -63,10 +64,7 @@ fn with_groups(world: &World, groups: &[(&str, i32)]) {
 #[test]
 fn groups_are_described_by_their_coordinators_whatever_the_versions() {
     for (find, describe_groups) in [(1, 0), (3, 4), (4, 6)] {
-        let apis = [
-            (crate::protocol::messages::find_coordinator::FindCoordinatorRequest::KEY, 0, find),
-            (DescribeGroupsRequest::KEY, 0, describe_groups),
-        ];
+        let apis = [(FindCoordinatorRequest::KEY, 0, find), (DescribeGroupsRequest::KEY, 0, describe_groups)];
         let world = world(3, &apis, |_, asked| describe(asked, ErrorCode::NONE));
         with_groups(&world, &[("a", 1), ("b", 2), ("gone", 1), ("broken", 2)]);
         let described = world.admin.describe_groups(&["gone", "b", "a", "broken"]).unwrap();
@@ -240,4 +238,24 @@ fn members_are_removed_one_by_one_where_the_broker_knows_no_other_way() {
     assert!(removed[0].1.is_ok());
     assert_eq!(removed[1].1.as_ref().unwrap_err().kind(), crate::ErrorKind::Unsupported);
     assert_eq!(removed[2].1.as_ref().unwrap_err().code(), Some(ErrorCode::UNKNOWN_MEMBER_ID));
+}
+
+#[test]
+fn share_coordinators_are_found_by_keys_that_name_group_topic_id_and_partition() {
+    let keys = [SharePartitionKey::new("s:1", Uuid([1; 16]), 3), SharePartitionKey::new("s2", Uuid([2; 16]), 0)];
+    let world = world(3, &[(FindCoordinatorRequest::KEY, 0, 6)], |_, _| Reply::Close);
+    with_groups(&world, &[("s:1:AQEBAQEBAQEBAQEBAQEBAQ:3", 2), ("s2:AgICAgICAgICAgICAgICAg:0", 1)]);
+    let found = world.admin.find_share_coordinators(&keys).unwrap();
+    let found: Vec<_> = found.into_iter().map(|(key, node)| (key, node.unwrap())).collect();
+    assert_eq!(found, keys.into_iter().zip([2, 1]).collect::<Vec<_>>());
+}
+
+#[test]
+fn share_coordinators_are_not_asked_for_where_the_broker_has_none() {
+    let world = world(1, &[(FindCoordinatorRequest::KEY, 0, 5)], |_, _| Reply::Close);
+    let key = SharePartitionKey::new("s1", Uuid([1; 16]), 0);
+    let error = world.admin.find_share_coordinators(&[key]).unwrap_err();
+    assert_eq!(error.kind(), crate::ErrorKind::Unsupported);
+    let words = "FindCoordinator 6 is needed, and the broker has it up to version 5";
+    assert!(error.to_string().contains(words), "{error}");
 }

@@ -117,7 +117,7 @@ fn each_topic_has_its_own_result_with_the_brokers_words() {
         let error = there.unwrap_err();
         assert_eq!((name.as_str(), error.code()), ("there", Some(ErrorCode::TOPIC_ALREADY_EXISTS)));
         assert_eq!(error.topic(), Some("there"));
-        assert!(error.to_string().starts_with("words about there"), "{error}");
+        assert!(error.to_string().starts_with("the topic was not created: words about there"), "{error}");
         let sent = facts.lock().unwrap().created[0].clone();
         assert!((1..=5000).contains(&sent.timeout_ms) && sent.topics[0].num_partitions == 3, "{sent:?}");
 

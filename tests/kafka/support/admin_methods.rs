@@ -99,6 +99,10 @@ fn partition(n: &Names) -> TopicPartition {
     TopicPartition::new(&n.topic, 0)
 }
 
+fn id_partition(n: &Names) -> TopicIdPartition {
+    TopicIdPartition::new(n.topic_id, 0)
+}
+
 fn partitions(names: &[Names]) -> Vec<TopicPartition> {
     all(names, partition)
 }
@@ -229,6 +233,12 @@ pub(crate) const METHODS: &[Method] = &[
     method("list_group_offsets_of", OLD, Right::Group, |a, n| {
         each(a.list_group_offsets_of(&all(n, |n| (n.group.as_str(), None)), true))
     }),
+    method("alter_group_offsets_by_id", Some("OffsetCommit"), Right::GroupTopic, |a, n| {
+        each(a.alter_group_offsets_by_id(&n[0].group, &all(n, |n| (id_partition(n), CommittedOffset::new(0)))))
+    }),
+    method("list_group_offsets_by_id", Some("OffsetFetch"), Right::Group, |a, n| {
+        each(a.list_group_offsets_by_id(&all(n, |n| (n.group.as_str(), None)), true))
+    }),
     method("group_lag", OLD, Right::Group, |a, n| each(a.group_lag(&groups(n)))),
     method("remove_members", OLD, Right::GroupMember, |a, n| each(a.remove_members(&n[0].group, &members(), "a test"))),
     method("remove_all_members", OLD, Right::GroupMember, |a, n| each(a.remove_all_members(&n[0].group, "a test"))),
@@ -248,6 +258,9 @@ pub(crate) const METHODS: &[Method] = &[
     }),
     method("delete_share_group_offsets", Some("DeleteShareGroupOffsets"), Right::GroupTopic, |a, n| {
         each(a.delete_share_group_offsets(&format!("{}-share", n[0].group), &topics(n)))
+    }),
+    method("find_share_coordinators", Some("FindCoordinator"), Right::Cluster, |a, n| {
+        each(a.find_share_coordinators(&all(n, |n| SharePartitionKey::new(&n.group, n.topic_id, 0))))
     }),
     method("describe_streams_groups", Some("StreamsGroupDescribe"), Right::Group, |a, n| {
         each(a.describe_streams_groups(&groups(n)))

@@ -16,7 +16,7 @@ use super::tools::{self, Tools};
 use super::{fetch, lock, ports, say, target_kafka, unique, wait_until, wire};
 
 /// A node is up in 3 to 6 s on an idle machine; two cores shared by everything may be far from idle.
-const START_LIMIT: Duration = Duration::from_secs(120);
+const START_LIMIT: Duration = Duration::from_secs(300);
 /// A node that ends cleanly hands its leaders over and flushes its logs first.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// An election takes the session timeout of 3 s, and some more if the controller died too.
@@ -41,6 +41,7 @@ pub(crate) struct ClusterOptions {
     settings: Vec<(String, String)>,
     listeners: Vec<Listener>,
     proxied: bool,
+    dynamic_quorum: bool,
 }
 
 /// A running cluster with nodes `1..=node_count`; everything it started ends when it is dropped or the process ends.
@@ -92,7 +93,7 @@ impl fmt::Display for Version {
 impl ClusterOptions {
     /// One node with the tests' usual settings.
     pub(crate) fn new(version: Version) -> Self {
-        Self { version, nodes: 1, settings: Vec::new(), listeners: Vec::new(), proxied: false }
+        Self { version, nodes: 1, settings: Vec::new(), listeners: Vec::new(), proxied: false, dynamic_quorum: false }
     }
 
     /// From three nodes on, topics have three replicas and `min.insync.replicas` is 2.
@@ -118,6 +119,12 @@ impl ClusterOptions {
     /// The brokers still talk to each other directly.
     pub(crate) fn proxied(mut self) -> Self {
         self.proxied = true;
+        self
+    }
+
+    /// Has the first node alone decide on the metadata of KRaft; the others read along and can be added (KIP-853).
+    pub(crate) fn dynamic_quorum(mut self) -> Self {
+        self.dynamic_quorum = true;
         self
     }
 }
@@ -174,6 +181,11 @@ impl Cluster {
     pub(crate) fn port(&self, listener: &str) -> u16 {
         let found = self.listeners[0].iter().find(|(own, _)| own.name == listener);
         found.unwrap_or_else(|| panic!("no listener {listener}")).1
+    }
+
+    /// The port on which a node's controller listens.
+    pub(crate) fn controller_port(&self, node: usize) -> u16 {
+        self.ports[node - 1].controller
     }
 
     /// As [`Cluster::bootstrap`], past the proxies.
@@ -406,7 +418,7 @@ impl Cluster {
         if version.needs_zookeeper() {
             cluster.start_zookeeper()?;
         }
-        cluster.prepare_nodes(&options.settings)?;
+        cluster.prepare_nodes(options)?;
         for node in 1..=options.nodes {
             let process = Some(cluster.launch(node));
             cluster.nodes.push(Mutex::new(Node { process, paused: false }));
@@ -434,7 +446,13 @@ impl Cluster {
     }
 
     /// Writes the nodes' configurations and formats KRaft's storage, of all nodes at the same time.
-    fn prepare_nodes(&self, settings: &[(String, String)]) -> Result<(), String> {
+    fn prepare_nodes(&self, options: &ClusterOptions) -> Result<(), String> {
+        let mut settings = options.settings.clone();
+        if options.dynamic_quorum {
+            let first = loopback(self.controller_port(1)).to_string();
+            settings.push(("controller.quorum.voters".to_owned(), String::new()));
+            settings.push(("controller.quorum.bootstrap.servers".to_owned(), first));
+        }
         let zookeeper = self.zookeeper.as_ref().map(|(port, _)| *port);
         let mut formats = Vec::new();
         for index in 0..self.ports.len() {
@@ -447,13 +465,19 @@ impl Cluster {
                 zookeeper,
                 &self.data_dir(node),
                 &self.listeners[index],
-                settings,
+                &settings,
             );
             fs::write(self.configuration(node), text).expect("configure a node");
             if zookeeper.is_none() {
                 let configuration = self.configuration(node).display().to_string();
+                let quorum = match (options.dynamic_quorum, node) {
+                    (false, _) => None,
+                    (true, 1) => Some("--standalone"),
+                    (true, _) => Some("--no-initial-controllers"),
+                };
                 let format = tools::java(self.version, "WARN", "256m")
                     .args(["kafka.tools.StorageTool", "format", "-t", properties::CLUSTER_ID, "-c", &configuration])
+                    .args(quorum)
                     .spawn();
                 formats.push(format);
             }

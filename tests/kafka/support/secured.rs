@@ -21,7 +21,7 @@ pub(crate) const CAROL: &str = "carol-secret";
 /// more than a busy machine keeps its threads waiting.
 pub(crate) const REAUTH: Duration = Duration::from_secs(5);
 /// A Java tool takes some seconds, and more on a loaded machine.
-const TOOL_LIMIT: Duration = Duration::from_secs(120);
+const TOOL_LIMIT: Duration = Duration::from_secs(300);
 const MECHANISMS: &str = "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER";
 
 /// The cluster, and who it trusts.

@@ -8,7 +8,7 @@ use super::kafka::Version;
 use super::process::{Output, Process, Spec, input_file};
 
 /// A Java tool takes 1 to 3 s to start, and more on a loaded machine.
-const TOOL_LIMIT: Duration = Duration::from_secs(120);
+const TOOL_LIMIT: Duration = Duration::from_secs(300);
 
 /// Runs Kafka's tools against one cluster.
 pub(crate) struct Tools {
