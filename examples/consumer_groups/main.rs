@@ -77,7 +77,7 @@ struct Args {
     state: Option<String>,
 
     /// With --list, show the types and list only groups of these
-    #[arg(long, value_name = "TYPE,...", num_args = 0..=1, default_missing_value = "", requires = "list", id = "type")]
+    #[arg(long = "type", value_name = "TYPE,...", num_args = 0..=1, default_missing_value = "", requires = "list")]
     group_type: Option<String>,
 
     /// Describe more

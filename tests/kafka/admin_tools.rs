@@ -4,7 +4,7 @@
 //! they are compared, all must know of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sarameya::admin::{CommittedOffset, TopicPartition};
 use sarameya::{Admin, Client};
@@ -16,13 +16,13 @@ use crate::support::{examples, heavy, unique, wait_until};
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Our program of Kafka's name for it, to its end.
-fn ours(cluster: &Cluster, tool: &str, arguments: &[&str]) -> Output {
+pub(crate) fn ours(cluster: &Cluster, tool: &str, arguments: &[&str]) -> Output {
     let bootstrap = cluster.bootstrap();
     examples::spawn(&tool.replace('-', "_"), &[&["--bootstrap-server", &bootstrap], arguments].concat()).finish(LIMIT)
 }
 
 /// The cells of all lines, in any order of the lines; what the tools log is none of them.
-fn rows(output: &str) -> BTreeSet<Vec<&str>> {
+pub(crate) fn rows(output: &str) -> BTreeSet<Vec<&str>> {
     let lines = output.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['[', '(']));
     lines.filter(|line| !line.starts_with("WARN")).map(|line| line.split_whitespace().collect()).collect()
 }
@@ -85,11 +85,11 @@ fn same_description(cluster: &Cluster, arguments: &[&str]) -> Described {
     own
 }
 
-fn admin(cluster: &Cluster) -> Admin {
+pub(crate) fn admin(cluster: &Cluster) -> Admin {
     Admin::new(&Client::connect(&cluster.bootstrap()).expect("a client"))
 }
 
-fn produce(cluster: &Cluster, topic: &str, records: usize) {
+pub(crate) fn produce(cluster: &Cluster, topic: &str, records: usize) {
     let folder = tempfile::tempdir().expect("a folder");
     let input: String = (0..records).map(|n| format!("k{n}\tv{n}\n")).collect();
     let spec = examples::spec("console_producer").args(["--bootstrap-server", &cluster.bootstrap(), "--topic", topic]);
@@ -125,9 +125,18 @@ fn topics(cluster: &Cluster) {
     assert_eq!(rows(&same(cluster, "topics", &["--list", "--topic", &pattern])).len(), 2);
     let all = same_description(cluster, &["--describe", "--topic", &pattern]);
     assert_eq!(all.len(), 2 + 3 + 2);
+    // Brokers of 4.3.0 tell of the cluster's own settings as if they were the topic's.
+    let with_configs = |fields: &BTreeMap<String, BTreeSet<String>>| {
+        fields.get("Configs").is_some_and(|configs| configs.iter().any(|config| !config.is_empty()))
+    };
+    let overridden: Vec<_> = all.iter().filter(|(_, fields)| with_configs(fields)).collect();
     assert!(all[&(topic.clone(), String::new())]["Configs"].contains("cleanup.policy=compact"));
     assert!(same_description(cluster, &["--describe", "--topic", &topic, "--under-replicated-partitions"]).is_empty());
-    assert_eq!(same_description(cluster, &["--describe", "--topic", &pattern, "--at-min-isr-partitions"]).len() % 5, 0);
+    let of_partitions = |flag: &str| same_description(cluster, &["--describe", "--topic", &pattern, flag]).len();
+    assert_eq!(of_partitions("--at-min-isr-partitions") % 5, 0);
+    assert_eq!(of_partitions("--under-min-isr-partitions") % 5, 0);
+    assert_eq!(of_partitions("--unavailable-partitions"), 0);
+    assert_eq!(of_partitions("--topics-with-overrides"), overridden.len());
 
     ours(cluster, "topics", &["--alter", "--topic", &topic, "--partitions", "4"]).success();
     cluster.wait_known(&topic, 4);
@@ -154,6 +163,51 @@ fn member(cluster: &Cluster, topic: &str, group: &str, protocol: &str) -> Proces
         arguments.extend([property, protocol.as_str()]);
     }
     cluster.tools().spawn("console-consumer", &arguments)
+}
+
+/// Asks both about all groups, of which others come and go: both must tell the same of this one.
+#[track_caller]
+fn same_of_group(cluster: &Cluster, arguments: &[&str], group: &str) {
+    let of_group = |output: &str| -> Vec<Vec<String>> {
+        let own = rows(output).into_iter().filter(|row| row.contains(&group));
+        own.map(|row| row.into_iter().filter(|cell| *cell != "-").map(str::to_owned).collect()).collect()
+    };
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        // Either may fail over a group that went after it was listed.
+        let theirs = cluster.tools().run("consumer-groups", arguments);
+        let own = ours(cluster, "consumer-groups", arguments);
+        let (own, theirs) = (of_group(&own.stdout), of_group(&theirs.stdout));
+        if own == theirs && !own.is_empty() {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{arguments:?}\nours: {own:?}\ntheirs: {theirs:?}");
+    }
+}
+
+/// Asks both for a table, of which theirs may have fewer columns. Its cells have no spaces.
+#[track_caller]
+fn same_columns(cluster: &Cluster, arguments: &[&str]) {
+    let theirs = theirs(cluster, "consumer-groups", arguments);
+    let own = ours(cluster, "consumer-groups", arguments).success().stdout;
+    let table = |output: &str| -> Vec<BTreeMap<String, String>> {
+        let mut lines = output.lines().map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        let header = lines.by_ref().find(|words| words.iter().any(|word| word == "GROUP")).expect("a header");
+        let rows = lines.filter(|row| !row.is_empty());
+        rows.map(|row| header.iter().cloned().zip(row).collect::<BTreeMap<_, _>>()).collect()
+    };
+    let (mut own, mut theirs) = (table(&own), table(&theirs));
+    for row in &mut theirs {
+        // What is called so today, and how it is written.
+        if let Some(assignment) = row.remove("ASSIGNMENT") {
+            row.insert("CURRENT-ASSIGNMENT".to_owned(), assignment.replace('(', ":").replace(')', ""));
+        }
+    }
+    for (row, theirs) in own.iter_mut().zip(&theirs) {
+        row.retain(|name, _| theirs.contains_key(name));
+    }
+    assert_eq!(own, theirs, "{arguments:?}");
+    assert!(own.iter().all(|row| row.contains_key("CURRENT-ASSIGNMENT")), "{own:?}");
 }
 
 fn wait_stable(admin: &Admin, group: &str, partitions: usize) {
@@ -199,8 +253,22 @@ fn groups_with_members(cluster: &Cluster, protocol: &str) -> String {
     same(cluster, "consumer-groups", &[&about[..], &["--members"]].concat());
     let state = same(cluster, "consumer-groups", &[&about[..], &["--state"]].concat());
     assert!(state.contains("Stable"), "{state}");
-    let listed = ours(cluster, "consumer-groups", &["--list"]).success().stdout;
-    assert!(listed.lines().any(|line| line == group), "{listed}");
+    let mut of_all: Vec<&[&str]> = vec![
+        &["--list"],
+        &["--describe", "--all-groups"],
+        &["--describe", "--all-groups", "--members"],
+        &["--describe", "--all-groups", "--state"],
+    ];
+    if cluster.version() == Version::V4_3_0 {
+        of_all.extend([&["--list", "--state"][..], &["--list", "--state", "Stable"], &["--list", "--type"]]);
+    }
+    for arguments in of_all {
+        same_of_group(cluster, arguments, &group);
+    }
+    if cluster.version() != Version::V4_3_0 {
+        // Older tools show less.
+        same_columns(cluster, &[&about[..], &["--members", "--verbose"]].concat());
+    }
 
     let refused = ours(cluster, "consumer-groups", &["--delete", "--group", &group]).success().stdout;
     assert!(refused.contains("NON_EMPTY_GROUP"), "{refused}");
@@ -298,6 +366,8 @@ fn offsets_and_deleted_records(cluster: &Cluster) -> String {
     let theirs = delete(&|arguments| cluster.tools().run("delete-records", arguments), 1);
     let own = delete(&|arguments| ours(cluster, "delete-records", arguments), 2);
     assert_eq!(rows(&own), rows(&theirs.replace("low_watermark: 1", "low_watermark: 2")));
+    let some = same(cluster, "get-offsets", &["--topic", &topic, "--partitions", "0,2", "--time", "1600000000000"]);
+    assert_eq!(rows(&some).len(), 2, "{some}");
     let earliest = same(cluster, "get-offsets", &["--topic", &topic, "--time", "-2"]);
     assert!(earliest.contains(&format!("{topic}:0:2")), "{earliest}");
     topic
@@ -362,6 +432,22 @@ fn configs(cluster: &Cluster) -> String {
     assert_eq!(compare().len(), 2);
     ours(cluster, "configs", &[&["--alter"], &about[..], &["--delete-config", "retention.ms"]].concat()).success();
     assert_eq!(compare().len(), 1);
+
+    let about = ["--entity-type", "brokers", "--entity-name", "1"];
+    let setting = "background.threads=9";
+    ours(cluster, "configs", &[&["--alter"], &about[..], &["--add-config", setting]].concat()).success();
+    let describe = [&["--describe"], &about[..]].concat();
+    let mut described = BTreeSet::new();
+    wait_until("the broker knows its new setting", LIMIT, || {
+        described = configs(&ours(cluster, "configs", &describe).success().stdout);
+        described.iter().any(|line| line.starts_with(setting))
+    });
+    assert_eq!(described, configs(&theirs(cluster, "configs", &describe)));
+    let name = setting.split('=').next().expect("a name");
+    ours(cluster, "configs", &[&["--alter"], &about[..], &["--delete-config", name]].concat()).success();
+    wait_until("the broker has the old setting again", LIMIT, || {
+        !ours(cluster, "configs", &describe).success().stdout.contains(setting)
+    });
     topic
 }
 
@@ -370,6 +456,7 @@ fn admin_tools_kafka_4_3_0_acls() {
     require_kafka!();
     let _alone = heavy();
     let options = ClusterOptions::new(Version::V4_3_0)
+        .nodes(3)
         .set("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer")
         .set("super.users", "User:ANONYMOUS");
     acls(&Cluster::start(&options));
@@ -488,4 +575,24 @@ fn admin_tools_kafka_4_3_0_transactions() {
     assert!(!ours(cluster, "transactions", &abort).status.success(), "there is none any more");
     let fenced = admin.fence_producers(&[&id]).expect("an answer");
     assert!(fenced[0].1.as_ref().expect("fenced").producer_epoch > 0, "{fenced:?}");
+}
+
+/// Kafka's tool has transactions from 3.0 on, and so have brokers.
+#[test]
+fn admin_tools_kafka_2_5_1_transactions_are_refused_by_the_name_of_what_is_missing() {
+    require_kafka!();
+    let cluster = Cluster::shared(Version::V2_5_1);
+    let topic = unique("tooltxn");
+    cluster.create_topic(&topic, 1);
+    let of_topic = ["describe-producers", "--topic", &topic, "--partition", "0"];
+    for (arguments, api) in [
+        (&["list"][..], "ListTransactions"),
+        (&["describe", "--transactional-id", "t"], "DescribeTransactions"),
+        (&of_topic, "DescribeProducers"),
+    ] {
+        let refused = ours(cluster, "transactions", arguments);
+        assert!(!refused.status.success(), "{refused:?}");
+        let words = [api, "it is Kafka 2.4 or newer, and older than 2.6"];
+        assert!(words.iter().all(|words| refused.stderr.contains(words)), "{refused:?}");
+    }
 }

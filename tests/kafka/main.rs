@@ -11,6 +11,7 @@ mod admin_methods;
 mod admin_operations;
 mod admin_partial;
 mod admin_quorum;
+mod admin_tool_resets;
 mod admin_tools;
 mod administration;
 mod authorization;
