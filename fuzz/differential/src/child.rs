@@ -1,4 +1,4 @@
-//! kafka-protocol, in a process whose memory is limited.
+//! The other decoder, in a process whose memory is limited: kafka-protocol or Kafka's own classes.
 
 use crate::{Kind, ours};
 use bytes::{Bytes, BytesMut};
@@ -6,6 +6,7 @@ use kafka_protocol::messages::{ApiKey, RequestKind, ResponseKind};
 use kafka_protocol::records::{RecordBatchDecoder, TimestampType};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// A length from the wire can be 2 GiB.
@@ -20,18 +21,44 @@ pub(crate) enum Answer {
     Died,
 }
 
-pub(crate) struct Child(std::process::Child);
+/// Who decodes.
+#[derive(Debug, Clone)]
+pub(crate) enum Peer {
+    /// The crate, in this program as a child.
+    KafkaProtocol,
+    /// Kafka's classes, in the jars of this folder.
+    Kafka(PathBuf),
+}
+
+impl Peer {
+    fn command(&self) -> Command {
+        match self {
+            Self::KafkaProtocol => {
+                let mut command = Command::new(std::env::current_exe().expect("a program"));
+                command.arg("--child");
+                command
+            }
+            Self::Kafka(jars) => {
+                let mut command = Command::new("java");
+                let program = concat!(env!("CARGO_MANIFEST_DIR"), "/java/Decoder.java");
+                command.args(["-Xmx256m", "-XX:+ExitOnOutOfMemoryError", "-cp"]).arg(jars.join("*")).arg(program);
+                command
+            }
+        }
+    }
+}
+
+pub(crate) struct Child {
+    peer: Peer,
+    process: std::process::Child,
+}
 
 impl Child {
-    pub(crate) fn start() -> Self {
-        let program = std::env::current_exe().expect("a program");
-        let child = Command::new(program)
-            .arg("--child")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn();
-        Self(child.expect("a child"))
+    pub(crate) fn start(peer: Peer) -> Self {
+        let mut command = peer.command();
+        let process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let process = process.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Self { peer, process }
     }
 
     pub(crate) fn ask(&mut self, kind: Kind, bytes: &[u8]) -> Answer {
@@ -40,15 +67,14 @@ impl Child {
             Ok((1, meaning)) => Answer::Meaning(meaning),
             Ok(_) => Answer::Skipped,
             Err(_) => {
-                let _ = (self.0.kill(), self.0.wait());
-                *self = Self::start();
+                *self = Self::start(self.peer.clone());
                 Answer::Died
             }
         }
     }
 
     fn exchange(&mut self, kind: Kind, bytes: &[u8]) -> io::Result<(u8, Vec<u8>)> {
-        let (Some(to), Some(from)) = (&mut self.0.stdin, &mut self.0.stdout) else {
+        let (Some(to), Some(from)) = (&mut self.process.stdin, &mut self.process.stdout) else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
         write(to, kind as u8, bytes)?;
@@ -58,7 +84,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        let _ = (self.0.kill(), self.0.wait());
+        let _ = (self.process.kill(), self.process.wait());
     }
 }
 

@@ -1,11 +1,11 @@
-//! Decodes the corpus, and mutations of it, with this crate and with the crate kafka-protocol, and compares what both make
-//! of it.
+//! Decodes the corpus, and mutations of it, with this crate and with the crate kafka-protocol or Kafka's own classes, and
+//! compares what both make of it.
 //!
 //! ```text
-//! cargo run --release --package differential -- [MUTATIONS]
+//! cargo run --release --package differential -- [--kafka FOLDER-OF-JARS] [MUTATIONS]
 //! ```
 //!
-//! The other crate allocates by lengths from the wire and may panic, so it runs in a child whose memory is limited; a child
+//! The other one may allocate by lengths from the wire and die, so it runs in a child whose memory is limited; a child
 //! that dies is counted and replaced. Exits with 1 if the two disagree about something both of them accept, or about
 //! anything at all in the corpus as it is.
 
@@ -13,7 +13,7 @@ mod child;
 mod ours;
 mod report;
 
-use child::Child;
+use child::{Child, Peer};
 use report::{Report, Verdict};
 use std::fs;
 use std::path::Path;
@@ -40,30 +40,45 @@ impl Kind {
 }
 
 fn main() -> ExitCode {
-    let argument = std::env::args().nth(1);
-    if argument.as_deref() == Some("--child") {
-        child::serve();
-        return ExitCode::SUCCESS;
+    let (mut peer, mut mutations) = (Peer::KafkaProtocol, 100_000u32);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match (argument.as_str(), argument.parse()) {
+            ("--child", _) => {
+                child::serve();
+                return ExitCode::SUCCESS;
+            }
+            ("--kafka", _) => match arguments.next() {
+                Some(jars) => peer = Peer::Kafka(jars.into()),
+                None => return usage(),
+            },
+            (_, Ok(count)) => mutations = count,
+            _ => return usage(),
+        }
     }
-    let mutations = argument.and_then(|count| count.parse().ok()).unwrap_or(100_000u32);
-    let mut child = Child::start();
+    let mut child = Child::start(peer.clone());
     let mut report = Report::default();
     for kind in Kind::ALL {
         let samples = samples(kind);
         for (name, bytes) in &samples {
-            let verdict = compare(&mut child, kind, bytes).explained(kind, bytes);
+            let verdict = compare(&mut child, &peer, kind, bytes).explained(&peer, kind, bytes);
             report.add(kind, false, &verdict, name, bytes);
         }
         let mut random = fastrand::Rng::with_seed(7);
         for _ in 0..mutations {
             let (name, bytes) = &samples[random.usize(..samples.len())];
             let mutated = mutate(bytes, &mut random);
-            let verdict = compare(&mut child, kind, &mutated).explained(kind, &mutated);
+            let verdict = compare(&mut child, &peer, kind, &mutated).explained(&peer, kind, &mutated);
             report.add(kind, true, &verdict, name, &mutated);
         }
     }
     report.print();
     if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("usage: differential [--kafka FOLDER-OF-JARS] [MUTATIONS]");
+    ExitCode::from(2)
 }
 
 fn samples(kind: Kind) -> Vec<(String, Vec<u8>)> {
@@ -80,8 +95,9 @@ fn samples(kind: Kind) -> Vec<(String, Vec<u8>)> {
     samples
 }
 
-fn compare(child: &mut Child, kind: Kind, bytes: &[u8]) -> Verdict {
-    let Some(ours) = ours::meaning(kind, bytes) else { return Verdict::Skipped };
+fn compare(child: &mut Child, peer: &Peer, kind: Kind, bytes: &[u8]) -> Verdict {
+    let oldest_magic = if matches!(peer, Peer::Kafka(_)) { 0 } else { 2 };
+    let Some(ours) = ours::meaning(kind, bytes, oldest_magic) else { return Verdict::Skipped };
     let theirs = match child.ask(kind, bytes) {
         child::Answer::Died => return Verdict::TheirsDied,
         child::Answer::Skipped => return Verdict::Skipped,

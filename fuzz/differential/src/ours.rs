@@ -11,9 +11,9 @@ use sarameya::protocol::{Api, Message, Reader, Writer};
 const CAP: usize = 1 << 24;
 
 /// The message written anew, or the records as text; an error says why it is refused. `None` if it is not for comparison.
-pub(crate) fn meaning(kind: Kind, bytes: &[u8]) -> Option<Result<Vec<u8>, String>> {
+pub(crate) fn meaning(kind: Kind, bytes: &[u8], oldest_magic: u8) -> Option<Result<Vec<u8>, String>> {
     if kind == Kind::Batches {
-        return Some(records(bytes));
+        return Some(records(bytes, oldest_magic));
     }
     let (api, version, body) = body(kind, bytes)?;
     Some(decode(kind, api, version, body).and_then(|message| encode(&*message, version)))
@@ -64,13 +64,13 @@ pub(crate) fn body(kind: Kind, bytes: &[u8]) -> Option<(&'static Api, i16, Bytes
 }
 
 /// One line for each record.
-fn records(bytes: &[u8]) -> Result<Vec<u8>, String> {
+fn records(bytes: &[u8], oldest_magic: u8) -> Result<Vec<u8>, String> {
     let mut text = String::new();
     let mut decompressor = Decompressor::new();
     let mut batches = RecordBatches::new(Bytes::copy_from_slice(bytes));
     for batch in batches.by_ref() {
         let batch = batch.map_err(|error| error.to_string())?;
-        if batch.magic() < 2 {
+        if batch.magic() < oldest_magic {
             return Err("a magic that the other one does not read".into());
         }
         batch.verify_crc().map_err(|error| error.to_string())?;
@@ -89,7 +89,7 @@ fn records(bytes: &[u8]) -> Result<Vec<u8>, String> {
     }
 }
 
-/// The other one knows nothing of the broker's time, which stands in the batch's header once for all records: no timestamp
+/// kafka-protocol knows nothing of the broker's time, which stands in the batch's header once for all records: no timestamp
 /// is compared then.
 pub(crate) fn line(
     offset: i64,
@@ -98,5 +98,15 @@ pub(crate) fn line(
     value: Option<&[u8]>,
     headers: &[(&str, Option<&[u8]>)],
 ) -> String {
-    format!("{offset} {timestamp:?} {key:?} {value:?} {headers:?}\n")
+    let timestamp = timestamp.map_or("-".to_owned(), |timestamp| timestamp.to_string());
+    let mut line = format!("{offset} {timestamp} {} {}", hex(key), hex(value));
+    for (key, value) in headers {
+        line += &format!(" {}={}", hex(Some(key.as_bytes())), hex(*value));
+    }
+    line + "\n"
+}
+
+fn hex(bytes: Option<&[u8]>) -> String {
+    let Some(bytes) = bytes else { return "-".to_owned() };
+    bytes.iter().fold("x".to_owned(), |text, byte| text + &format!("{byte:02x}"))
 }

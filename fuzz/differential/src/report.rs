@@ -1,6 +1,7 @@
 //! How often the two agree.
 
 use crate::Kind;
+use crate::child::Peer;
 use std::collections::BTreeMap;
 
 /// What a comparison came to.
@@ -34,11 +35,15 @@ const EXPLAINED: [(i16, i16); 2] = [(8, 10), (9, 10)];
 
 impl Verdict {
     /// With what is known about the two.
-    pub(crate) fn explained(self, kind: Kind, bytes: &[u8]) -> Self {
+    pub(crate) fn explained(self, peer: &Peer, kind: Kind, bytes: &[u8]) -> Self {
         let api =
             bytes.first_chunk::<4>().map(|b| (i16::from_be_bytes([b[0], b[1]]), i16::from_be_bytes([b[2], b[3]])));
         match self {
-            Self::TheirsRefuses if kind == Kind::Request && api.is_some_and(|api| EXPLAINED.contains(&api)) => {
+            Self::TheirsRefuses
+                if matches!(peer, Peer::KafkaProtocol)
+                    && kind == Kind::Request
+                    && api.is_some_and(|api| EXPLAINED.contains(&api)) =>
+            {
                 Self::Explained
             }
             verdict => verdict,
