@@ -110,7 +110,12 @@ impl Tools {
             }
             _ => ("--bootstrap-server", self.bootstrap.as_str()),
         };
-        vec![option.to_owned(), value.to_owned()]
+        let mut connection = vec![option.to_owned(), value.to_owned()];
+        if tool == "consumer-groups" {
+            // By itself it gives up after 5 s, which a busy machine may need for a single answer.
+            connection.extend(["--timeout".to_owned(), "120000".to_owned()]);
+        }
+        connection
     }
 }
 
