@@ -62,12 +62,16 @@ impl Pair<'_> {
         fn of<'a>(group: &'a str, arguments: &[&'a str]) -> Vec<&'a str> {
             [&["--group", group], arguments].concat()
         }
-        let theirs = self.cluster.tools().consumer_groups(&of(&self.theirs, arguments)).stdout;
+        let mut theirs = self.cluster.tools().consumer_groups(&of(&self.theirs, arguments)).stdout;
         let own = ours(self.cluster, "consumer-groups", &of(&self.ours, arguments)).success().stdout;
         let mut own = own.replace(&self.ours, &self.theirs);
         if self.cluster.version() != Version::V4_3_0 {
-            // Older tools do not say that they fall back to the end.
+            // Older tools do not say that they fall back to the end, and say in other words what was deleted.
             own = own.lines().filter(|line| !line.starts_with("Warn: Partition")).collect::<Vec<_>>().join("\n");
+            let deleted = format!("Request succeed for deleting offsets with topic {}:0 group", self.topic);
+            theirs = theirs.replace(&deleted, "Request succeeded for deleting offsets from group");
+            theirs =
+                theirs.replace(&format!("from group {}\n", self.theirs), &format!("from group {}.\n", self.theirs));
         }
         assert_eq!(rows(&own), rows(&theirs), "{arguments:?}\nours:\n{own}\ntheirs:\n{theirs}");
         let committed = self.committed(&self.ours);
