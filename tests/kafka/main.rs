@@ -30,6 +30,7 @@ mod offset_faults;
 mod producing;
 mod programs;
 mod security_sasl;
+#[cfg(all(feature = "oidc", feature = "stores"))]
 mod security_secrets;
 mod security_tls;
 mod versions;

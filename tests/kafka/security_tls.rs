@@ -190,6 +190,7 @@ fn s8_certificates_are_rotated_while_the_client_runs_4_3_0() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "stores"), ignore = "takes --features stores")]
 fn a_file_of_settings_works_with_kafkas_tools_and_with_the_examples_4_3_0() {
     require_kafka!();
     let secured = Secured::shared();
@@ -251,6 +252,7 @@ fn a_file_of_settings_works_with_kafkas_tools_and_with_the_examples_4_3_0() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "stores"), ignore = "takes --features stores")]
 fn l5_an_encrypted_key_in_pem_is_shown_with_its_password_4_3_0() {
     require_kafka!();
     let secured = Secured::shared();
