@@ -89,6 +89,18 @@
 //! `embedded`, not on by default, is a Kafka cluster in this process, `sarameya::embedded::Cluster`, for first runs and for tests
 //! of programs that use Kafka.
 #![forbid(unsafe_code)]
+// Where this crate could panic is told by the compiler, not by a peer.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::expect_used,
+        clippy::panic,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
 
 #[cfg(not(unix))]
 compile_error!("sarameya waits for sockets with poll(2) and runs on Unix only");

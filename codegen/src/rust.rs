@@ -238,8 +238,8 @@ fn encode_body(s: &Struct<'_>, top: bool) -> Result<String> {
             };
             writeln!(section, "let {} = {present};", member.name)?;
         }
-        let count: Vec<_> = tagged.iter().map(|member| format!("u32::from({})", member.name)).collect();
-        writeln!(section, "w.unsigned_varint({});", count.join(" + "))?;
+        let present: Vec<_> = tagged.iter().map(|member| member.name.as_str()).collect();
+        writeln!(section, "w.unsigned_varint([{}].map(u32::from).iter().sum());", present.join(", "))?;
         for member in &tagged {
             let tag = member.field.tag.unwrap_or_default();
             let write = member.write();

@@ -130,6 +130,7 @@ impl BatchBuilder {
 
     /// Adds a record of the common kind: no headers, no length over a megabyte, and the batch's end not yet near.
     #[inline(always)]
+    #[expect(clippy::arithmetic_side_effects, reason = "sums of a few numbers that are known to be small")]
     fn append_short(
         &mut self,
         room: usize,
@@ -142,7 +143,6 @@ impl BatchBuilder {
         let fixed = Packed::ZERO_BYTE.then(Packed::of(delta)?).then(Packed::of(i64::from(self.count))?);
         let key_length = Packed::of(length(key))?;
         let value_length = Packed::of(length(value))?;
-        // None of the sums can overflow: both lengths are known to be small.
         let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
         let body = fixed.len() + key_length.len() + value_length.len() + bytes + NO_HEADERS.len();
         let body_length = Packed::of(body as i64)?;
@@ -176,7 +176,7 @@ impl BatchBuilder {
         let mut head = [0; HEAD];
         let at = varint::put(&mut head, 0, body as i64);
         // The byte skipped is the record's attributes, which have no use yet.
-        let at = varint::put(&mut head, at + 1, delta);
+        let at = varint::put(&mut head, at.saturating_add(1), delta);
         let at = varint::put(&mut head, at, i64::from(self.count));
         let mut at = varint::put(&mut head, at, length(key));
         if let Some(key) = key {
@@ -208,10 +208,10 @@ impl BatchBuilder {
         } else if timestamp > self.max_timestamp {
             self.max_timestamp = timestamp;
         }
-        self.count += 1;
+        self.count = self.count.wrapping_add(1); // Each took more than a byte of 31 bits of them.
         if self.buffer.len() >= self.sum_at {
             self.sum_up();
-            self.sum_at = self.summed + SUM_BYTES;
+            self.sum_at = self.summed.saturating_add(SUM_BYTES);
         }
         index
     }
@@ -269,7 +269,7 @@ impl BatchBuilder {
     /// Makes room for `more` bytes beyond the capacity, and for hardly more than that.
     pub fn grow(&mut self, more: usize) {
         let wanted = self.buffer.capacity().saturating_add(more);
-        self.buffer.reserve_exact(wanted - self.buffer.len());
+        self.buffer.reserve_exact(wanted.saturating_sub(self.buffer.len()));
     }
 
     /// Goes on in another buffer, whose content does not matter; returns the one it had.
@@ -330,19 +330,18 @@ impl BatchBuilder {
             compressed?;
         }
         self.sum_up();
+        // Both fit: `append` keeps the whole within 31 bits, and a record takes more than a byte.
+        let length = self.buffer.len().saturating_sub(LOG_OVERHEAD) as i32;
         if let Some(header) = self.buffer.first_chunk_mut::<HEADER>() {
             header.fill(0);
+            BigEndian::write_i32(&mut header[LENGTH_AT..], length);
+            header[MAGIC_AT] = 2;
+            BigEndian::write_i16(&mut header[ATTRIBUTES_AT..], i16::from(used.id()));
+            BigEndian::write_i32(&mut header[LAST_OFFSET_DELTA_AT..], last_offset_delta as i32);
+            BigEndian::write_i64(&mut header[BASE_TIMESTAMP_AT..], self.base_timestamp);
+            BigEndian::write_i64(&mut header[MAX_TIMESTAMP_AT..], self.max_timestamp);
+            BigEndian::write_i32(&mut header[COUNT_AT..], self.count as i32);
         }
-        let size = self.buffer.len();
-        let header = self.buffer.get_mut(..HEADER).unwrap_or_default();
-        // Both fit: `append` keeps the whole within 31 bits, and a record takes more than a byte.
-        BigEndian::write_i32(&mut header[LENGTH_AT..], (size - LOG_OVERHEAD) as i32);
-        header[MAGIC_AT] = 2;
-        BigEndian::write_i16(&mut header[ATTRIBUTES_AT..], i16::from(used.id()));
-        BigEndian::write_i32(&mut header[LAST_OFFSET_DELTA_AT..], last_offset_delta as i32);
-        BigEndian::write_i64(&mut header[BASE_TIMESTAMP_AT..], self.base_timestamp);
-        BigEndian::write_i64(&mut header[MAX_TIMESTAMP_AT..], self.max_timestamp);
-        BigEndian::write_i32(&mut header[COUNT_AT..], self.count as i32);
         Ok(SealedBatch::new(self.buffer, compression, self.records_crc))
     }
 
@@ -354,7 +353,7 @@ impl BatchBuilder {
     /// Where there is room for [`HEAD_ROOM`] more bytes: a copy of a fixed size is one move, one of `n` bytes is a call.
     #[inline(always)]
     fn put_packed(&mut self, head: Packed) {
-        let end = self.buffer.len() + head.len();
+        let end = self.buffer.len().saturating_add(head.len());
         self.buffer.extend_from_slice(&head.bytes());
         self.buffer.truncate(end);
     }
@@ -385,17 +384,13 @@ fn body_size(
     value: Option<&[u8]>,
     headers: &[Header<'_>],
 ) -> usize {
-    let mut size = 1
-        + varint::size_of(timestamp_delta)
-        + varint::size_of(offset_delta)
-        + varint::size_of(length(key))
-        + varint::size_of(length(value))
-        + varint::size_of(headers.len() as i64);
+    let lengths = [timestamp_delta, offset_delta, length(key), length(value), headers.len() as i64];
+    let mut size = lengths.map(varint::size_of).into_iter().fold(1usize, usize::saturating_add);
     size = size.saturating_add(key.map_or(0, <[u8]>::len)).saturating_add(value.map_or(0, <[u8]>::len));
     for header in headers {
-        let lengths = varint::size_of(header.key.len() as i64) + varint::size_of(length(header.value));
         size = size
-            .saturating_add(lengths)
+            .saturating_add(varint::size_of(header.key.len() as i64))
+            .saturating_add(varint::size_of(length(header.value)))
             .saturating_add(header.key.len())
             .saturating_add(header.value.map_or(0, <[u8]>::len));
     }

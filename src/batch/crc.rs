@@ -11,6 +11,7 @@ const POLYNOMIAL: u32 = 0x82f6_3b78;
 const ONE: u32 = 1 << 31;
 
 /// `POWERS[k]` is x^(2^k) modulo the polynomial.
+#[expect(clippy::indexing_slicing, reason = "it is done when this is compiled")]
 const POWERS: [u32; 31] = {
     let mut powers = [0; 31];
     let mut power = ONE >> 1;
@@ -33,13 +34,14 @@ impl Shift {
         let mut factor = ONE;
         // Eight bits a byte, so start at x^8. x^(2^31-1) is 1 for this polynomial: after the last power comes the first.
         let mut bits = length as u64;
-        let mut k = 3;
-        while bits != 0 {
+        for power in POWERS.iter().cycle().skip(3) {
+            if bits == 0 {
+                break;
+            }
             if bits & 1 == 1 {
-                factor = multiply(POWERS[k % 31], factor);
+                factor = multiply(*power, factor);
             }
             bits >>= 1;
-            k += 1;
         }
         Self(factor)
     }

@@ -70,7 +70,7 @@ pub(crate) fn retain(
 ) -> Result<Option<Vec<u8>>> {
     let decoded = batch.decode(&mut Decompressor::new(), cap)?;
     let mut cursor = Cursor { bytes: decoded.payload(), at: 0 };
-    let (mut kept, mut count, mut all) = (Vec::new(), 0, true);
+    let (mut kept, mut count, mut all) = (Vec::new(), 0i32, true);
     for record in decoded.records() {
         let record = record?;
         // The same bytes that the record was read from, its length in front of it.
@@ -79,7 +79,7 @@ pub(crate) fn retain(
         cursor.take(length)?;
         if keep(&record) {
             kept.extend_from_slice(decoded.payload().get(start..cursor.at).unwrap_or_default());
-            count += 1;
+            count = count.saturating_add(1);
         } else {
             all = false;
         }
@@ -110,13 +110,16 @@ fn rebuilt(batch: &RecordBatch, codec: Compression, records: &[u8], count: Optio
     if !records.is_empty() {
         Compressor::default().compress(codec, records, &mut bytes)?;
     }
-    let length = i32::try_from(bytes.len() - LOG_OVERHEAD).map_err(|_| too_large("a batch beyond 31 bits"))?;
-    BigEndian::write_i32(&mut bytes[LENGTH_AT..], length);
-    let attributes = BigEndian::read_i16(&bytes[ATTRIBUTES_AT..]) & !CODEC_MASK;
-    let codec = if records.is_empty() { Compression::None } else { codec };
-    BigEndian::write_i16(&mut bytes[ATTRIBUTES_AT..], attributes | i16::from(codec.id()));
-    if let Some(count) = count {
-        BigEndian::write_i32(&mut bytes[COUNT_AT..], count);
+    let length = i32::try_from(bytes.len().saturating_sub(LOG_OVERHEAD));
+    let length = length.map_err(|_| too_large("a batch beyond 31 bits"))?;
+    if let Some(header) = bytes.first_chunk_mut::<HEADER>() {
+        BigEndian::write_i32(&mut header[LENGTH_AT..], length);
+        let attributes = BigEndian::read_i16(&header[ATTRIBUTES_AT..]) & !CODEC_MASK;
+        let codec = if records.is_empty() { Compression::None } else { codec };
+        BigEndian::write_i16(&mut header[ATTRIBUTES_AT..], attributes | i16::from(codec.id()));
+        if let Some(count) = count {
+            BigEndian::write_i32(&mut header[COUNT_AT..], count);
+        }
     }
     write_crc(&mut bytes);
     Ok(bytes)

@@ -83,7 +83,7 @@ pub(super) fn step(bytes: &[u8]) -> Result<Step> {
     if length < MIN_LEGACY {
         return Err(corrupt(format!("the batch at offset {offset} has an impossible length of {length} bytes")));
     }
-    let size = LOG_OVERHEAD + length as usize;
+    let size = LOG_OVERHEAD.saturating_add(length.unsigned_abs() as usize);
     if let Some(&magic) = bytes.get(MAGIC_AT) {
         if magic > 2 {
             return Err(unsupported(format!("the batch at offset {offset} has the unknown magic {}", magic as i8)));
@@ -118,7 +118,7 @@ fn magic2(bytes: &[u8; HEADER], size: usize) -> Result<Header> {
         )));
     };
     // Compaction may leave fewer records than offsets, never more.
-    if count < 0 || i64::from(count) > i64::from(last_offset_delta) + 1 {
+    if count < 0 || i64::from(count) > i64::from(last_offset_delta).saturating_add(1) {
         return Err(corrupt(format!(
             "the batch at offset {base_offset} says it has {count} records for a last offset delta of {last_offset_delta}"
         )));

@@ -86,7 +86,7 @@ pub(super) fn decode(
     if magic == 1 {
         plan.shift = match last_inner_offset(&payload)? {
             // Inner and outer offsets are not negative, so this can't overflow.
-            Some(last) => header.last_offset - last,
+            Some(last) => header.last_offset.saturating_sub(last),
             None => 0,
         };
     }
@@ -148,7 +148,7 @@ impl Message {
             0 => None,
             _ => {
                 let bytes = message.get(BODY_AT..).and_then(<[u8]>::first_chunk::<8>).ok_or_else(short)?;
-                field += 8;
+                field = BODY_AT.saturating_add(bytes.len());
                 Some(i64::from_be_bytes(*bytes))
             }
         };
@@ -165,7 +165,7 @@ impl Message {
 /// Bytes with their length before them, at `at` of a message that starts at `start` of its set.
 fn nullable(message: &[u8], at: &mut usize, start: usize) -> Result<Option<Span>> {
     let bytes = message.get(*at..).and_then(<[u8]>::first_chunk::<4>).ok_or_else(short)?;
-    *at += 4;
+    *at = at.saturating_add(bytes.len());
     let Ok(length) = usize::try_from(i32::from_be_bytes(*bytes)) else {
         return Ok(None);
     };

@@ -11,6 +11,8 @@
 //! No I/O, no threads, no clock. Bytes from the network are trusted with nothing: no length or count of theirs sizes
 //! an allocation, and damage is an error of kind [`Corrupt`](crate::ErrorKind::Corrupt), never a panic.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
 mod builder;
 mod compression;
 mod crc;

@@ -101,7 +101,7 @@ pub fn scan(bytes: &[u8]) -> Scan {
                 scan.next_offset = Some(header.last_offset.saturating_add(1));
                 scan.leader_epoch = Some(header.leader_epoch).filter(|epoch| *epoch >= 0);
                 scan.complete = walk.at;
-                scan.batches += 1;
+                scan.batches = scan.batches.saturating_add(1);
             }
             Err(error) => scan.error = Some(error),
         }
@@ -128,7 +128,7 @@ impl Walk {
                     corrupt(format!("the batch at offset {} follows one that ends at {last}", header.base_offset))
                 }
                 _ => {
-                    self.at += header.size;
+                    self.at = self.at.saturating_add(header.size);
                     self.last_offset = Some(header.last_offset);
                     return Some(Ok(header));
                 }

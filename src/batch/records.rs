@@ -299,10 +299,13 @@ impl Walk {
                 if self.at == payload.len() {
                     return None;
                 }
-                Err(corrupt(format!("a batch of {count} records has {} bytes more", payload.len() - self.at)))
+                Err(corrupt(format!(
+                    "a batch of {count} records has {} bytes more",
+                    payload.len().saturating_sub(self.at)
+                )))
             }
             Plan::V2 { base_offset, last_offset, base_timestamp, append_time, .. } => {
-                self.seen += 1;
+                self.seen = self.seen.wrapping_add(1);
                 self.next_v2(payload, base_offset, last_offset, base_timestamp, append_time)
             }
             Plan::Legacy(_) if self.at == payload.len() => {
@@ -356,7 +359,7 @@ impl Walk {
         // The base is at least 0 and the delta at most 31 bits, but the sum may not fit all the same.
         let offset = base_offset.checked_add(i64::from(offset_delta)).unwrap_or(i64::MAX);
         if offset <= self.last_offset || offset < base_offset || offset > last_offset {
-            return Err(disorder(offset, self.last_offset.max(base_offset - 1), last_offset));
+            return Err(disorder(offset, self.last_offset.max(base_offset.saturating_sub(1)), last_offset));
         }
         let timestamp = match append_time {
             Some(timestamp) => timestamp,

@@ -76,32 +76,32 @@ impl SealedBatch {
 
     /// How many records it has.
     pub fn count(&self) -> i32 {
-        BigEndian::read_i32(&self.bytes[COUNT_AT..])
+        BigEndian::read_i32(&self.header()[COUNT_AT..])
     }
 
     /// The first record's timestamp.
     pub fn base_timestamp(&self) -> i64 {
-        BigEndian::read_i64(&self.bytes[BASE_TIMESTAMP_AT..])
+        BigEndian::read_i64(&self.header()[BASE_TIMESTAMP_AT..])
     }
 
     /// The largest timestamp.
     pub fn max_timestamp(&self) -> i64 {
-        BigEndian::read_i64(&self.bytes[MAX_TIMESTAMP_AT..])
+        BigEndian::read_i64(&self.header()[MAX_TIMESTAMP_AT..])
     }
 
     /// The producer id it is stamped with; -1 if none.
     pub fn producer_id(&self) -> i64 {
-        BigEndian::read_i64(&self.bytes[PRODUCER_ID_AT..])
+        BigEndian::read_i64(&self.header()[PRODUCER_ID_AT..])
     }
 
     /// The producer epoch it is stamped with; -1 if none.
     pub fn producer_epoch(&self) -> i16 {
-        BigEndian::read_i16(&self.bytes[PRODUCER_EPOCH_AT..])
+        BigEndian::read_i16(&self.header()[PRODUCER_EPOCH_AT..])
     }
 
     /// The sequence number of its first record; -1 if none.
     pub fn base_sequence(&self) -> i32 {
-        BigEndian::read_i32(&self.bytes[BASE_SEQUENCE_AT..])
+        BigEndian::read_i32(&self.header()[BASE_SEQUENCE_AT..])
     }
 
     /// Whether it is stamped as part of a transaction.
@@ -142,7 +142,7 @@ impl SealedBatch {
         let batch = RecordBatch::of(self.bytes.clone())?;
         // Its own records: what they took before they were packed was within 31 bits.
         let decoded = batch.decode(decompressor, i32::MAX as usize)?;
-        let size = HEADER + decoded.payload().len() / 2 + 1024;
+        let size = HEADER.saturating_add(decoded.payload().len() / 2).saturating_add(1024);
         let mut first = BatchBuilder::new(Vec::with_capacity(size));
         let mut second = BatchBuilder::new(Vec::with_capacity(size));
         let mut headers: Vec<Header<'_>> = Vec::new();
@@ -153,7 +153,7 @@ impl SealedBatch {
             let builder = if index < half { &mut first } else { &mut second };
             builder.append(record.timestamp(), record.key(), record.value(), &headers)?;
         }
-        if first.count() != half || second.count() != count - half {
+        if first.count() != half || second.count() != count.saturating_sub(half) {
             return Err(corrupt("a batch to be split has lost records"));
         }
         Ok([
@@ -162,24 +162,30 @@ impl SealedBatch {
         ])
     }
 
+    fn header(&self) -> &[u8; HEADER] {
+        // Every sealed batch has one.
+        self.bytes.first_chunk().unwrap_or(&[0; HEADER])
+    }
+
     fn attributes(&self) -> i16 {
-        BigEndian::read_i16(&self.bytes[ATTRIBUTES_AT..])
+        BigEndian::read_i16(&self.header()[ATTRIBUTES_AT..])
     }
 
     fn write_stamp(&mut self, producer_id: i64, epoch: i16, base_sequence: i32, transactional: bool) {
         let bytes = std::mem::take(&mut self.bytes);
         // A request in flight has them still: its bytes stay as they are.
         let mut bytes = bytes.try_into_mut().unwrap_or_else(|shared| shared.as_ref().into());
-        let attributes = BigEndian::read_i16(&bytes[ATTRIBUTES_AT..]) & !TRANSACTIONAL;
-        let attributes = if transactional { attributes | TRANSACTIONAL } else { attributes };
-        BigEndian::write_i32(&mut bytes[LEADER_EPOCH_AT..], -1);
-        BigEndian::write_i16(&mut bytes[ATTRIBUTES_AT..], attributes);
-        BigEndian::write_i64(&mut bytes[PRODUCER_ID_AT..], producer_id);
-        BigEndian::write_i16(&mut bytes[PRODUCER_EPOCH_AT..], epoch);
-        BigEndian::write_i32(&mut bytes[BASE_SEQUENCE_AT..], base_sequence);
-        let header_crc = crc32c::crc32c(&bytes[ATTRIBUTES_AT..HEADER]);
-        let crc = self.shift.combine(header_crc, self.records_crc);
-        BigEndian::write_u32(&mut bytes[CRC_AT..], crc);
+        if let Some(header) = bytes.first_chunk_mut::<HEADER>() {
+            let attributes = BigEndian::read_i16(&header[ATTRIBUTES_AT..]) & !TRANSACTIONAL;
+            let attributes = if transactional { attributes | TRANSACTIONAL } else { attributes };
+            BigEndian::write_i32(&mut header[LEADER_EPOCH_AT..], -1);
+            BigEndian::write_i16(&mut header[ATTRIBUTES_AT..], attributes);
+            BigEndian::write_i64(&mut header[PRODUCER_ID_AT..], producer_id);
+            BigEndian::write_i16(&mut header[PRODUCER_EPOCH_AT..], epoch);
+            BigEndian::write_i32(&mut header[BASE_SEQUENCE_AT..], base_sequence);
+            let crc = self.shift.combine(crc32c::crc32c(&header[ATTRIBUTES_AT..]), self.records_crc);
+            BigEndian::write_u32(&mut header[CRC_AT..], crc);
+        }
         self.bytes = bytes.freeze();
     }
 }

@@ -15,14 +15,20 @@ pub(super) fn zigzag(value: i64) -> u64 {
 
 /// How many bytes [`put`] writes for it.
 #[inline]
+#[expect(clippy::arithmetic_side_effects, reason = "of numbers below 64")]
 pub(super) fn size_of(value: i64) -> usize {
     // Seven bits a byte; `| 1` because zero takes a byte too.
-    let bits = 64 - (zigzag(value) | 1).leading_zeros() as usize;
-    (bits * 9 + 64) / 64
+    let last_bit = (zigzag(value) | 1).ilog2() as usize;
+    (last_bit * 9 + 73) / 64
 }
 
 /// Writes it at `at` and returns where it ends. Room is the caller's business: what does not fit is an index error.
 #[inline]
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "nothing of a peer's decides where it writes"
+)]
 pub(super) fn put(out: &mut [u8], mut at: usize, value: i64) -> usize {
     let mut bits = zigzag(value);
     while bits >= 0x80 {
@@ -64,6 +70,7 @@ impl Packed {
 
     /// Both; they must not take more than 16 bytes together.
     #[inline(always)]
+    #[expect(clippy::arithmetic_side_effects, reason = "of lengths below 16")]
     pub(super) fn then(self, next: Self) -> Self {
         Self { bits: self.bits | next.bits << (8 * self.len), len: self.len + next.len }
     }
@@ -97,7 +104,7 @@ impl<'a> Cursor<'a> {
     pub(super) fn byte(&mut self) -> Result<u8> {
         match self.bytes.get(self.at) {
             Some(&byte) => {
-                self.at += 1;
+                self.at = self.at.saturating_add(1);
                 Ok(byte)
             }
             None => Err(short()),
@@ -110,7 +117,7 @@ impl<'a> Cursor<'a> {
         let first = self.byte()?;
         let bits = if first < 0x80 { u64::from(first) } else { self.more(first, 28, 0x0f)? };
         let bits = bits as u32;
-        Ok((bits >> 1) as i32 ^ -((bits & 1) as i32))
+        Ok((bits >> 1) as i32 ^ ((bits & 1) as i32).wrapping_neg())
     }
 
     /// A signed 64-bit integer.
@@ -118,14 +125,14 @@ impl<'a> Cursor<'a> {
     pub(super) fn varlong(&mut self) -> Result<i64> {
         let first = self.byte()?;
         let bits = if first < 0x80 { u64::from(first) } else { self.more(first, 63, 0x01)? };
-        Ok((bits >> 1) as i64 ^ -((bits & 1) as i64))
+        Ok((bits >> 1) as i64 ^ ((bits & 1) as i64).wrapping_neg())
     }
 
     /// The bytes after the first; the last one allowed sits at `last_shift` and may hold `last_mask` only.
     #[inline]
     fn more(&mut self, first: u8, last_shift: u32, last_mask: u8) -> Result<u64> {
         let mut bits = u64::from(first & 0x7f);
-        let mut shift = 7;
+        let mut shift = 7u32;
         loop {
             let byte = self.byte()?;
             if shift == last_shift && byte & !last_mask != 0 {
@@ -135,7 +142,7 @@ impl<'a> Cursor<'a> {
             if byte < 0x80 {
                 return Ok(bits);
             }
-            shift += 7;
+            shift = shift.saturating_add(7);
         }
     }
 
@@ -144,7 +151,7 @@ impl<'a> Cursor<'a> {
     pub(super) fn take(&mut self, n: usize) -> Result<&'a [u8]> {
         match self.bytes.get(self.at..).and_then(|rest| rest.get(..n)) {
             Some(bytes) => {
-                self.at += n;
+                self.at = self.at.saturating_add(n);
                 Ok(bytes)
             }
             None => Err(short()),

@@ -1,5 +1,7 @@
 //! What is known of the cluster: brokers, topics, leaders, coordinators, and connections to them.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
 mod brokers;
 mod builder;
 mod client;

@@ -93,11 +93,13 @@ impl Fetcher {
             cursor.fetch_bytes = self.shared.config().max_partition_bytes;
             cursor.full_since = None;
             cursor.asked = None;
-            match self.cursors.binary_search_by(|c| c.key().cmp(&cursor.key())) {
+            let place = self.cursors.binary_search_by(|c| c.key().cmp(&cursor.key()));
+            let (Ok(at) | Err(at)) = place;
+            if place.is_ok() {
                 // The partition was taken from its former reader and given to another one.
-                Ok(at) => self.cursors[at] = cursor,
-                Err(at) => self.cursors.insert(at, cursor),
+                self.cursors.remove(at);
             }
+            self.cursors.insert(at, cursor);
         }
     }
 

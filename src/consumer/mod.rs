@@ -11,6 +11,8 @@
 //! [`PartitionStream`], read by a thread of the user's, where checksums, decompression and decoding take place.
 //! Cursors travel through inboxes that never block, so there is no cycle in which two threads wait for each other.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
 mod chunk;
 mod classify;
 mod core;

@@ -1,5 +1,7 @@
 //! The bytes of one connection: requests in, answers out.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
 use super::link::Link;
 use super::memory::{Memory, Share};
 use super::state::Reply;
@@ -13,6 +15,8 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Of the length before a frame.
+const PREFIX: usize = 4;
 /// Small requests are read in one go with their length; this much is read ahead.
 const INBOX_BYTES: usize = 8 * 1024;
 /// The first step of a large request's memory; it doubles as bytes really arrive.
@@ -47,44 +51,48 @@ impl Wire {
 
     /// Reads a request of at most `limit` bytes; `None` if the client has gone or has been idle for too long.
     pub(super) fn read_frame(&mut self, limit: usize) -> Result<Option<Frame>> {
-        while self.ahead().len() < 4 {
+        let prefix = loop {
+            if let Some(prefix) = self.ahead().first_chunk::<PREFIX>() {
+                break *prefix;
+            }
             if self.fill().unwrap_or(0) == 0 {
                 return Ok(None);
             }
-        }
-        let mut prefix = [0; 4];
-        prefix.copy_from_slice(&self.ahead()[..4]);
-        self.taken += 4;
+        };
+        self.take(PREFIX);
         let length = i32::from_be_bytes(prefix);
         let length = usize::try_from(length).ok().filter(|length| *length <= limit);
         let length = length.ok_or_else(|| Error::protocol(format!("a request whose length is {prefix:?}")))?;
         let mut share = self.memory.share();
-        let bytes = if length + 4 <= INBOX_BYTES { self.small(length)? } else { self.large(length, &mut share)? };
+        let bytes = if length <= INBOX_BYTES - PREFIX { self.small(length)? } else { self.large(length, &mut share)? };
         Ok(Some(Frame { bytes, _share: share }))
     }
 
     fn small(&mut self, length: usize) -> Result<Bytes> {
-        while self.ahead().len() < length {
+        loop {
+            if let Some(frame) = self.ahead().get(..length) {
+                let bytes = Bytes::copy_from_slice(frame);
+                self.take(length);
+                return Ok(bytes);
+            }
             self.fill().and_then(some).map_err(broken)?;
         }
-        let bytes = Bytes::copy_from_slice(&self.ahead()[..length]);
-        self.taken += length;
-        Ok(bytes)
     }
 
     /// Memory follows the bytes that really arrive, not the length that the client claims.
     fn large(&mut self, length: usize, share: &mut Share) -> Result<Bytes> {
         let mut frame = Vec::new();
         while frame.len() < length {
-            let step = frame.len().max(FIRST_STEP_BYTES).min(length - frame.len());
+            let step = frame.len().max(FIRST_STEP_BYTES).min(length.saturating_sub(frame.len()));
             if !share.grow(step, &self.link) {
                 return Err(Error::protocol(format!("there is no memory for a request of {length} bytes")));
             }
             frame.reserve_exact(step);
-            let ahead = self.ahead().len().min(step);
-            frame.extend_from_slice(&self.ahead()[..ahead]);
-            self.taken += ahead;
-            let rest = step - ahead;
+            let ahead = self.ahead();
+            let ahead = ahead.get(..step).unwrap_or(ahead);
+            frame.extend_from_slice(ahead);
+            let (ahead, rest) = (ahead.len(), step.saturating_sub(ahead.len()));
+            self.take(ahead);
             let read = Read::take(&mut self.transport, rest as u64).read_to_end(&mut frame).map_err(broken)?;
             if read < rest {
                 return Err(broken(io::ErrorKind::UnexpectedEof.into()));
@@ -94,16 +102,20 @@ impl Wire {
     }
 
     fn ahead(&self) -> &[u8] {
-        &self.inbox[self.taken..self.filled]
+        self.inbox.get(self.taken..self.filled).unwrap_or_default()
+    }
+
+    fn take(&mut self, n: usize) {
+        self.taken = self.taken.saturating_add(n);
     }
 
     /// Reads what there is, and waits for something; 0 at the end of the stream.
     fn fill(&mut self) -> io::Result<usize> {
         self.make_room();
         loop {
-            match self.transport.read(&mut self.inbox[self.filled..]) {
+            match self.transport.read(self.inbox.get_mut(self.filled..).unwrap_or_default()) {
                 Ok(read) => {
-                    self.filled += read;
+                    self.filled = self.filled.saturating_add(read);
                     return Ok(read);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -117,16 +129,16 @@ impl Wire {
             (self.taken, self.filled) = (0, 0);
         } else if self.filled == self.inbox.len() {
             self.inbox.copy_within(self.taken.., 0);
-            (self.taken, self.filled) = (0, self.filled - self.taken);
+            (self.taken, self.filled) = (0, self.filled.saturating_sub(self.taken));
         }
     }
 
     /// Reads what has come; false at the end of the stream.
     fn read_ready(&mut self) -> bool {
         self.make_room();
-        match self.transport.read_ready(&mut self.inbox[self.filled..]) {
+        match self.transport.read_ready(self.inbox.get_mut(self.filled..).unwrap_or_default()) {
             Ok(read) => {
-                self.filled += read;
+                self.filled = self.filled.saturating_add(read);
                 read > 0
             }
             Err(error) => matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),

@@ -3,6 +3,8 @@
 //!
 //! A target takes any bytes at all. What it asserts are properties that hold whatever the bytes are.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a property that does not hold is to be seen")]
+
 mod batches;
 mod compression;
 mod configuration;

@@ -3,6 +3,8 @@
 //! [`run`] is the thread in `consume`, with the user's code; [`driver`] moves the bytes of the [`membership`], which
 //! decides; [`commit`] stores what [`offsets`] says is to be stored.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
 mod assignor;
 mod builder;
 mod claim;

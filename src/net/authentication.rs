@@ -84,7 +84,7 @@ fn renewal(begun: Instant, lifetime_ms: i64, random: f64) -> Option<Instant> {
     // A limit beyond a year is none.
     const YEAR_MS: u64 = 365 * 24 * 3600 * 1000;
     let lifetime = Duration::from_millis(lifetime.min(YEAR_MS));
-    Some(begun + lifetime.mul_f64(RENEWAL + RENEWAL_SPREAD * random))
+    begun.checked_add(lifetime.mul_f64(RENEWAL + RENEWAL_SPREAD * random))
 }
 
 #[cfg(test)]

@@ -158,7 +158,7 @@ impl Connection {
         let mut response = self.api_versions(version, deadline)?;
         if ErrorCode(response.error_code) == ErrorCode::UNSUPPORTED_VERSION && version > 0 {
             let known = response.api_keys.iter().find(|api| api.api_key == ApiVersionsRequest::KEY);
-            let fallback = known.map_or(0, |api| api.max_version).clamp(0, version - 1);
+            let fallback = known.map_or(0, |api| api.max_version).clamp(0, version.saturating_sub(1));
             response = self.api_versions(fallback, deadline)?;
         }
         match ErrorCode(response.error_code) {
@@ -400,7 +400,7 @@ impl Connection {
         })?;
         if throttle_ms > 0 {
             log::debug!("{} asks for {throttle_ms} ms of silence", self.peer.address());
-            self.throttled_until = Some(Instant::now() + Duration::from_millis(throttle_ms as u64));
+            self.throttled_until = Instant::now().checked_add(Duration::from_millis(throttle_ms.unsigned_abs().into()));
         }
         Ok(())
     }

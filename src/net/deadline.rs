@@ -15,7 +15,7 @@ impl Deadline {
     /// `timeout` from `now`.
     pub(crate) fn of(now: Instant, timeout: Duration) -> Self {
         const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
-        Self(now + timeout.min(YEAR))
+        Self(now.checked_add(timeout.min(YEAR)).unwrap_or(now))
     }
 
     pub(crate) fn at(instant: Instant) -> Self {

@@ -30,9 +30,9 @@ fn connect_any(
     deadline: Deadline,
 ) -> Result<TcpStream> {
     let mut failures: Vec<Error> = Vec::new();
-    let count = addresses.len();
-    for (tried, address) in addresses.into_iter().enumerate() {
-        let share = deadline.remaining() / u32::try_from(count - tried).unwrap_or(1);
+    let left = (1..=addresses.len()).rev();
+    for (left, address) in left.zip(addresses) {
+        let share = deadline.remaining().div_f64(left as f64);
         match connect_one(address, settings, interrupt, deadline.within(share)) {
             Ok(socket) => return Ok(socket),
             Err(error) if error.kind() == ErrorKind::Closed => return Err(error),

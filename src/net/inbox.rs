@@ -35,18 +35,21 @@ impl Inbox {
         limit: usize,
         mut read: impl FnMut(&mut Vec<u8>) -> Result<usize>,
     ) -> Result<Bytes> {
-        self.fill(4, &mut read)?;
-        let mut prefix = [0; 4];
-        prefix.copy_from_slice(&self.bytes[self.taken..self.taken + 4]);
+        let prefix = loop {
+            match self.ahead().first_chunk::<4>() {
+                Some(prefix) => break *prefix,
+                None => self.read_ahead(&mut read)?,
+            }
+        };
         let length = frame_length(prefix, limit)?;
-        self.taken += 4;
+        self.taken = self.taken.saturating_add(prefix.len());
 
         let mut frame = Vec::with_capacity(length.min(FIRST_STEP_BYTES));
         self.take(&mut frame, length);
         while frame.len() < length {
-            if length - frame.len() < INBOX_BYTES / 2 {
+            if length.saturating_sub(frame.len()) < INBOX_BYTES / 2 {
                 // The end of this frame and perhaps the next one, in one call.
-                self.fill(1, &mut read)?;
+                self.read_ahead(&mut read)?;
                 self.take(&mut frame, length);
                 continue;
             }
@@ -55,10 +58,10 @@ impl Inbox {
             }
             read(&mut frame)?;
         }
-        if frame.len() > length {
+        if let Some(next) = frame.get(length..).filter(|next| !next.is_empty()) {
             // The allocator may give more than was asked for, and then the start of the next frame is read along.
             self.bytes.clear();
-            self.bytes.extend_from_slice(&frame[length..]);
+            self.bytes.extend_from_slice(next);
             self.taken = 0;
             frame.truncate(length);
         }
@@ -67,24 +70,26 @@ impl Inbox {
 
     /// Moves what there is into a frame of this length.
     fn take(&mut self, frame: &mut Vec<u8>, length: usize) {
-        let n = (self.bytes.len() - self.taken).min(length - frame.len());
-        frame.extend_from_slice(&self.bytes[self.taken..self.taken + n]);
-        self.taken += n;
+        let ahead = self.ahead();
+        let taken = ahead.get(..length.saturating_sub(frame.len())).unwrap_or(ahead);
+        frame.extend_from_slice(taken);
+        self.taken = self.taken.saturating_add(taken.len());
     }
 
-    /// Makes at least `n` bytes available, which is no more than fits.
-    fn fill(&mut self, n: usize, read: &mut impl FnMut(&mut Vec<u8>) -> Result<usize>) -> Result<()> {
-        while self.bytes.len() - self.taken < n {
-            if self.taken == self.bytes.len() {
-                self.bytes.clear();
-                self.taken = 0;
-            } else if self.bytes.len() == self.bytes.capacity() {
-                self.bytes.drain(..self.taken);
-                self.taken = 0;
-            }
-            read(&mut self.bytes)?;
+    fn ahead(&self) -> &[u8] {
+        self.bytes.get(self.taken..).unwrap_or_default()
+    }
+
+    /// Reads at least one byte more. What is ahead is less than fits.
+    fn read_ahead(&mut self, read: &mut impl FnMut(&mut Vec<u8>) -> Result<usize>) -> Result<()> {
+        if self.taken == self.bytes.len() {
+            self.bytes.clear();
+            self.taken = 0;
+        } else if self.bytes.len() == self.bytes.capacity() {
+            self.bytes.drain(..self.taken);
+            self.taken = 0;
         }
-        Ok(())
+        read(&mut self.bytes).map(|_| ())
     }
 }
 

@@ -3,6 +3,8 @@
 //! A [`Connection`] has exactly one owner: a thread for its life, or a caller for one call. Nothing here is shared,
 //! so nothing here is locked.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
 mod aside;
 mod authentication;
 #[cfg(test)]

@@ -153,10 +153,11 @@ impl OidcClientCredentials {
         // Without a lifetime the token is for this one time.
         let seconds = answer.get("expires_in").and_then(serde_json::Value::as_u64).unwrap_or(0);
         let lifetime = Duration::from_secs(seconds).min(MAX_LIFETIME);
+        let after = |time: Duration| asked.checked_add(time).unwrap_or(asked);
         Ok(Cached {
             token: OAuthBearerToken::new(token),
-            renewal: asked + lifetime.mul_f64(RENEWAL),
-            end: asked + lifetime,
+            renewal: after(lifetime.mul_f64(RENEWAL)),
+            end: after(lifetime),
         })
     }
 

@@ -127,12 +127,12 @@ impl Stream {
     pub(super) fn with_tls(mut self, session: Session, deadline: Deadline) -> Result<Self> {
         self.tls = Some(Box::new(session));
         loop {
-            let agreed = self.session().has_plain();
+            let agreed = self.session()?.has_plain();
             // Before an error is returned, the peer is told of it.
             let flushed = self.flush_tls(deadline);
             let has_plain = agreed?;
             flushed?;
-            if has_plain || !self.session().is_handshaking() {
+            if has_plain || !self.session()?.is_handshaking() {
                 return Ok(self);
             }
             self.fill_tls(deadline).map_err(|error| match error.kind() {
@@ -147,10 +147,10 @@ impl Stream {
 
     fn read_tls(&mut self, buffer: &mut Vec<u8>, deadline: Deadline) -> Result<usize> {
         loop {
-            let taken = self.session().take_plain(buffer);
+            let taken = self.session()?.take_plain(buffer);
             self.flush_tls(deadline)?;
             match taken? {
-                0 if self.session().is_closed() => {
+                0 if self.session()?.is_closed() => {
                     return Err(Error::new(ErrorKind::Network, "the broker closed the connection"));
                 }
                 0 => self.fill_tls(deadline)?,
@@ -162,7 +162,7 @@ impl Stream {
     fn write_tls(&mut self, mut slices: &mut [IoSlice<'_>], deadline: Deadline) -> Result<()> {
         IoSlice::advance_slices(&mut slices, 0);
         while !slices.is_empty() {
-            self.session().encrypt(&mut slices)?;
+            self.session()?.encrypt(&mut slices)?;
             if let Err(error) = self.flush_tls(deadline) {
                 return Err(self.last_words().unwrap_or(error));
             }
@@ -174,7 +174,7 @@ impl Stream {
     fn last_words(&mut self) -> Option<Error> {
         while matches!(rustix::io::read(&self.socket, rustix::buffer::spare_capacity(self.tls.as_mut()?.incoming())), Ok(n) if n > 0)
         {
-            if let Err(error) = self.session().has_plain() {
+            if let Err(error) = self.tls.as_mut()?.has_plain() {
                 return Some(error);
             }
         }
@@ -222,13 +222,13 @@ impl Stream {
         let pending = session.outgoing().len();
         if pending > 0 {
             self.write_socket(&mut [IoSlice::new(session.outgoing())], deadline)?;
-            self.session().written(pending);
+            self.session()?.written(pending);
         }
         Ok(())
     }
 
-    fn session(&mut self) -> &mut Session {
-        self.tls.as_deref_mut().expect("only called with a session")
+    fn session(&mut self) -> Result<&mut Session> {
+        self.tls.as_deref_mut().ok_or_else(|| Error::tls("there is no TLS session"))
     }
 }
 

@@ -49,7 +49,7 @@ impl ApiVersions {
     pub(crate) fn release(&self) -> String {
         let newest = MARKERS.iter().rposition(|(_, key)| self.ranges.contains_key(key));
         let from = newest.and_then(|at| MARKERS.get(at)).map(|(release, _)| release);
-        let before = newest.map_or(MARKERS.first(), |at| MARKERS.get(at + 1)).map(|(release, _)| release);
+        let before = newest.map_or(MARKERS.first(), |at| MARKERS.get(at.saturating_add(1))).map(|(release, _)| release);
         match (from, before) {
             (Some(from), Some(before)) => format!("it is Kafka {from} or newer, and older than {before}"),
             (Some(from), None) => format!("it is Kafka {from} or newer"),

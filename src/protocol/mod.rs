@@ -1,5 +1,7 @@
 //! The Kafka wire protocol: primitives, messages. No I/O, no threads, no clock.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
 mod any;
 pub mod messages;
 mod reader;

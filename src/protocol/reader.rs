@@ -1,7 +1,6 @@
 //! Reads the protocol's primitive types from bytes that came from the network.
 
 use crate::{Error, Result};
-use byteorder::{BigEndian, ByteOrder};
 use bytes::Bytes;
 
 /// A cursor over received bytes.
@@ -20,8 +19,8 @@ macro_rules! fixed {
         $(#[$doc])*
         pub fn $name(&mut self) -> Result<$type> {
             let at = self.advance($width)?;
-            let read: fn(&[u8]) -> $type = $read;
-            self.bytes.get(at..at + $width).map(read).ok_or_else(truncated)
+            let read: fn(&[u8; $width]) -> $type = $read;
+            self.bytes.get(at..).and_then(<[u8]>::first_chunk).map(read).ok_or_else(truncated)
         }
     };
 }
@@ -44,7 +43,7 @@ impl Reader {
 
     /// How many bytes are left.
     pub fn remaining(&self) -> usize {
-        self.bytes.len() - self.position
+        self.bytes.len().saturating_sub(self.position)
     }
 
     /// Fails unless everything has been read.
@@ -62,7 +61,7 @@ impl Reader {
             return Err(truncated());
         }
         let at = self.position;
-        self.position += n;
+        self.position = at.saturating_add(n);
         Ok(at)
     }
 
@@ -74,25 +73,25 @@ impl Reader {
     /// The next `n` bytes, sharing the memory of the message.
     pub fn bytes_of(&mut self, n: usize) -> Result<Bytes> {
         let at = self.advance(n)?;
-        Ok(self.bytes.slice(at..at + n))
+        Ok(self.bytes.slice(at..self.position))
     }
 
     fixed!(/// INT8.
-        i8, i8, 1, |b| b[0] as i8);
+        i8, i8, 1, |b| i8::from_be_bytes(*b));
     fixed!(/// INT16, big endian.
-        i16, i16, 2, BigEndian::read_i16);
+        i16, i16, 2, |b| i16::from_be_bytes(*b));
     fixed!(/// UINT16, big endian.
-        u16, u16, 2, BigEndian::read_u16);
+        u16, u16, 2, |b| u16::from_be_bytes(*b));
     fixed!(/// INT32, big endian.
-        i32, i32, 4, BigEndian::read_i32);
+        i32, i32, 4, |b| i32::from_be_bytes(*b));
     fixed!(/// UINT32, big endian.
-        u32, u32, 4, BigEndian::read_u32);
+        u32, u32, 4, |b| u32::from_be_bytes(*b));
     fixed!(/// INT64, big endian.
-        i64, i64, 8, BigEndian::read_i64);
+        i64, i64, 8, |b| i64::from_be_bytes(*b));
     fixed!(/// FLOAT64, big endian.
-        f64, f64, 8, BigEndian::read_f64);
+        f64, f64, 8, |b| f64::from_be_bytes(*b));
     fixed!(/// UUID.
-        uuid, [u8; 16], 16, |b| { let mut id = [0; 16]; id.copy_from_slice(b); id });
+        uuid, [u8; 16], 16, |b| *b);
 
     /// BOOLEAN: any byte but 0 is true.
     pub fn bool(&mut self) -> Result<bool> {
@@ -123,7 +122,7 @@ impl Reader {
             return Ok((rng.u8(..4) > 0).then(|| rng.usize(..3)));
         }
         let n = if flexible {
-            i64::from(self.unsigned_varint()?) - 1
+            i64::from(self.unsigned_varint()?).saturating_sub(1)
         } else if wide {
             i64::from(self.i32()?)
         } else {
@@ -147,7 +146,7 @@ impl Reader {
 
     fn text(&mut self, n: usize) -> Result<String> {
         let at = self.advance(n)?;
-        let text = self.bytes.get(at..at + n).ok_or_else(truncated)?;
+        let text = self.bytes.get(at..self.position).ok_or_else(truncated)?;
         match std::str::from_utf8(text) {
             Ok(text) => Ok(text.to_owned()),
             Err(_) => Err(Error::protocol("a string is not UTF-8")),

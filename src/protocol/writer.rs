@@ -1,7 +1,6 @@
 //! Writes the protocol's primitive types.
 
 use crate::{Error, ErrorKind, Result};
-use byteorder::{BigEndian, ByteOrder};
 use bytes::Bytes;
 use std::io::IoSlice;
 
@@ -33,7 +32,7 @@ impl Writer {
 
     /// The bytes so far.
     pub fn len(&self) -> usize {
-        self.buffer.len() + self.spliced
+        self.buffer.len().saturating_add(self.spliced)
     }
 
     /// Whether nothing has been written.
@@ -121,7 +120,7 @@ impl Writer {
             }
         };
         if flexible {
-            self.unsigned_varint((i64::from(length) + 1) as u32);
+            self.unsigned_varint(length.saturating_add(1).unsigned_abs());
         } else if wide {
             self.i32(length);
         } else {
@@ -150,7 +149,7 @@ impl Writer {
         self.length(value.map(Bytes::len), flexible, true);
         match value {
             Some(bytes) if bytes.len() >= SPLICE_LENGTH => {
-                self.spliced += bytes.len();
+                self.spliced = self.spliced.saturating_add(bytes.len());
                 self.splices.push((self.buffer.len(), bytes.clone()));
             }
             Some(bytes) => self.buffer.extend_from_slice(bytes),
@@ -226,19 +225,21 @@ impl Writer {
         let mut all = Vec::with_capacity(self.len());
         let mut at = 0;
         for (position, bytes) in &self.splices {
-            all.extend_from_slice(&self.buffer[at..*position]);
+            all.extend_from_slice(self.buffer.get(at..*position).unwrap_or_default());
             all.extend_from_slice(bytes);
             at = *position;
         }
-        all.extend_from_slice(&self.buffer[at..]);
+        all.extend_from_slice(self.buffer.get(at..).unwrap_or_default());
         all
     }
 
     /// Ends a message that began with four bytes for the frame's length: sets the length.
     pub fn into_frame(mut self) -> Frame {
-        let length = self.len().saturating_sub(4);
-        BigEndian::write_i32(&mut self.buffer[..4], length as i32);
-        Frame { buffer: self.buffer, splices: self.splices, length: length + 4 }
+        let length = self.len();
+        if let Some(prefix) = self.buffer.first_chunk_mut::<4>() {
+            *prefix = (length.saturating_sub(prefix.len()) as u32).to_be_bytes();
+        }
+        Frame { buffer: self.buffer, splices: self.splices, length }
     }
 }
 
@@ -263,17 +264,17 @@ impl Frame {
 
     /// The pieces in the order of writing.
     pub fn slices(&self) -> Vec<IoSlice<'_>> {
-        let mut slices = Vec::with_capacity(2 * self.splices.len() + 1);
+        let mut slices = Vec::with_capacity(self.splices.len().saturating_mul(2).saturating_add(1));
         let mut at = 0;
         for (position, bytes) in &self.splices {
-            if *position > at {
-                slices.push(IoSlice::new(&self.buffer[at..*position]));
+            if let Some(before) = self.buffer.get(at..*position).filter(|before| !before.is_empty()) {
+                slices.push(IoSlice::new(before));
             }
             slices.push(IoSlice::new(bytes));
             at = *position;
         }
-        if at < self.buffer.len() {
-            slices.push(IoSlice::new(&self.buffer[at..]));
+        if let Some(rest) = self.buffer.get(at..).filter(|rest| !rest.is_empty()) {
+            slices.push(IoSlice::new(rest));
         }
         slices
     }
@@ -287,6 +288,7 @@ impl Frame {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use byteorder::{BigEndian, ByteOrder};
 
     #[test]
     fn large_bytes_are_spliced_in_order() {

@@ -2,6 +2,8 @@
 //!
 //! Both sides are here: the client's, whose bytes `net` moves, and the server's, for a broker in this process.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
 mod exchange;
 mod oauth;
 pub(crate) mod plain;

@@ -24,9 +24,9 @@ pub(super) fn message(token: &OAuthBearerToken) -> Result<Zeroizing<Vec<u8>>> {
     if secret.is_empty() || !secret.bytes().all(allowed) {
         return Err(refused("the token is empty or holds a character that no token can have"));
     }
-    let room =
-        secret.len() + token.extensions().iter().map(|(name, value)| name.len() + value.len() + 2).sum::<usize>();
-    let mut message = Zeroizing::new(String::with_capacity(room + 32));
+    let texts = token.extensions().iter().flat_map(|(name, value)| [name.len(), value.len(), 2]);
+    let room = texts.chain([secret.len(), 32]).fold(0, usize::saturating_add);
+    let mut message = Zeroizing::new(String::with_capacity(room));
     message.push_str("n,,");
     message.push(SEPARATOR);
     message.push_str("auth=Bearer ");
@@ -68,7 +68,7 @@ pub(super) fn from_properties(
 fn unsecured(subject: &str, now: SystemTime) -> Result<OAuthBearerToken> {
     let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let subject: String = subject.chars().flat_map(escape).collect();
-    let (issued, expires) = (seconds(now), seconds(now + UNSECURED_LIFETIME));
+    let (issued, expires) = (seconds(now), seconds(now).saturating_add(UNSECURED_LIFETIME.as_secs()));
     let claims = format!("{{\"sub\":\"{subject}\",\"iat\":{issued},\"exp\":{expires}}}");
     let encode = |text: &str| Base64UrlUnpadded::encode_string(text.as_bytes());
     Ok(OAuthBearerToken::new(format!("{}.{}.", encode("{\"alg\":\"none\"}"), encode(&claims))))

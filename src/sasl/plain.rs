@@ -21,12 +21,8 @@ pub(crate) fn message(user: &str, password: &Secret) -> Result<Zeroizing<Vec<u8>
     if user.contains('\0') || password.expose().contains('\0') {
         return Err(Error::new(ErrorKind::Authentication, "PLAIN can't carry a zero byte"));
     }
-    let mut message = Zeroizing::new(Vec::with_capacity(user.len() + password.expose().len() + 2));
-    message.push(0);
-    message.extend_from_slice(user.as_bytes());
-    message.push(0);
-    message.extend_from_slice(password.expose().as_bytes());
-    Ok(message)
+    // `concat` allocates once, so that no shorter copy of it stays behind.
+    Ok(Zeroizing::new([&[0], user.as_bytes(), &[0], password.expose().as_bytes()].concat()))
 }
 
 /// Reads a client's message, as a server. Whether the password is right, and whether the user may act for another one, is

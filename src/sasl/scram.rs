@@ -123,7 +123,7 @@ impl ScramClient {
         let auth_message = format!("{},{},{without_proof}", self.first_bare, challenge.text);
         let client_key = mechanism.client_key(&salted);
         let signature = mechanism.hmac(&mechanism.hash(&client_key), auth_message.as_bytes());
-        let proof = client_key.xor(&signature).expect("both are as long as the hash");
+        let proof = client_key.xor(&signature).ok_or_else(|| refused(mechanism, "the proof has no length"))?;
         let expected = mechanism.hmac(&mechanism.server_key(&salted), auth_message.as_bytes());
         let message = format!("{without_proof},p={}", Base64::encode_string(&proof)).into_bytes();
         Ok((ScramVerifier { mechanism, expected }, message))
@@ -238,6 +238,7 @@ impl ScramMechanism {
     }
 }
 
+#[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
 fn mac<M: Mac + KeyInit>(key: &[u8], data: &[u8]) -> Vec<u8> {
     let mac = M::new_from_slice(key).expect("HMAC takes a key of any length");
     mac.chain_update(data).finalize().into_bytes().to_vec()

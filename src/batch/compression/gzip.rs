@@ -109,7 +109,7 @@ fn skip_header(input: &[u8]) -> Option<&[u8]> {
     for text in [NAME, COMMENT] {
         if flags & text != 0 {
             let end = rest.iter().position(|&byte| byte == 0)?;
-            rest = rest.get(end + 1..)?;
+            rest = rest.get(end..)?.get(1..)?;
         }
     }
     if flags & CHECKSUM != 0 { rest.get(2..) } else { Some(rest) }

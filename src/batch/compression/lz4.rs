@@ -63,8 +63,8 @@ impl Encoder {
 }
 
 pub(super) fn decompress(mut input: &[u8], output: &mut Output, check_header: bool) -> Result<()> {
-    let mut frames = 0;
-    while !input.is_empty() || frames == 0 {
+    let mut any = false;
+    while !input.is_empty() || !any {
         let Some((magic, rest)) = input.split_first_chunk::<4>() else {
             return Err(ends_early(output));
         };
@@ -74,7 +74,7 @@ pub(super) fn decompress(mut input: &[u8], output: &mut Output, check_header: bo
             _ if magic & 0xffff_fff0 == SKIPPABLE => skip(rest).ok_or_else(|| ends_early(output))?,
             _ => return Err(output.damaged("no LZ4 frame")),
         };
-        frames += 1;
+        any = true;
     }
     Ok(())
 }
@@ -148,11 +148,10 @@ fn descriptor<'a>(input: &'a [u8], output: &Output, check_header: bool) -> Resul
         return Err(output.damaged("it needs a dictionary"));
     }
     let length = if flags & CONTENT_SIZE != 0 { 10 } else { 2 };
-    let (Some(fields), Some(&checksum), Some(rest)) = (input.get(..length), input.get(length), input.get(length + 1..))
-    else {
+    let Some((fields, [checksum, rest @ ..])) = input.split_at_checked(length) else {
         return Err(ends_early(output));
     };
-    if check_header && (hash(fields) >> 8) as u8 != checksum {
+    if check_header && (hash(fields) >> 8) as u8 != *checksum {
         return Err(output.damaged("the frame header's checksum is wrong"));
     }
     let max_block = match block_descriptor >> 4 & 0x07 {
@@ -190,12 +189,12 @@ fn unpack(block: &[u8], descriptor: &Descriptor, start: usize, output: &mut Outp
     let at = output.bytes.len();
     let most = descriptor.max_block.min(block.len().saturating_mul(MAX_RATIO));
     let room = most.min(output.room());
-    output.bytes.resize(at + room, 0);
+    output.bytes.resize(at.saturating_add(room), 0);
     let (before, target) = output.bytes.split_at_mut(at);
     let window = if descriptor.linked { before.get(start.max(at.saturating_sub(WINDOW))..) } else { None };
     match decompress_into_with_dict(block, target, window.unwrap_or_default()) {
         Ok(size) => {
-            output.bytes.truncate(at + size);
+            output.bytes.truncate(at.saturating_add(size));
             Ok(())
         }
         Err(DecompressError::OutputTooSmall { .. }) if room < most => Err(output.over_cap()),

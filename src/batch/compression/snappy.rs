@@ -7,6 +7,8 @@ use byteorder::{BigEndian, ByteOrder};
 /// xerial's magic, then its version and the oldest version that can read it, both 1.
 const HEADER: [u8; 16] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1];
 const MAGIC: usize = 8;
+/// Of a block's length.
+const LENGTH: usize = 4;
 /// What Java's writer uses; readers take any size.
 const BLOCK: usize = 32 * 1024;
 /// A copy of 64 bytes takes three: no stream unpacks to more than this times its size.
@@ -24,19 +26,19 @@ impl Encoder {
     pub(super) fn compress(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<()> {
         output.extend_from_slice(&HEADER);
         for block in input.chunks(BLOCK) {
-            let length_at = output.len();
-            let start = length_at + 4;
-            output.resize(start + snap::raw::max_compress_len(block.len()), 0);
-            let size = match output.get_mut(start..) {
-                Some(room) => self.0.compress(block, room),
-                None => Ok(0),
+            let before = output.len();
+            let start = before.saturating_add(LENGTH);
+            output.resize(start.saturating_add(snap::raw::max_compress_len(block.len())), 0);
+            let Some((length, room)) = output.get_mut(before..).and_then(<[u8]>::split_first_chunk_mut::<LENGTH>)
+            else {
+                continue; // It was just made.
             };
-            let size = size.map_err(|error| {
+            let size = self.0.compress(block, room).map_err(|error| {
                 Error::new(ErrorKind::Unsupported, format!("snappy can't compress: {error}")).with_source(error)
             })?;
             // A block's compressed form is well below 64 KiB.
-            output[length_at..start].copy_from_slice(&(size as u32).to_be_bytes());
-            output.truncate(start + size);
+            *length = (size as u32).to_be_bytes();
+            output.truncate(start.saturating_add(size));
         }
         Ok(())
     }
@@ -73,7 +75,7 @@ fn block(input: &[u8], output: &mut Output) -> Result<()> {
         return Err(output.damaged("its declared size is impossible"));
     }
     let start = output.bytes.len();
-    output.bytes.resize(start + declared, 0);
+    output.bytes.resize(start.saturating_add(declared), 0);
     let written = match output.bytes.get_mut(start..) {
         Some(room) => snap::raw::Decoder::new().decompress(input, room),
         None => Ok(0),

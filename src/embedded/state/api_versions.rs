@@ -72,6 +72,7 @@ impl State {
     }
 
     /// The release that a broker plays.
+    #[expect(clippy::expect_used, reason = "a test looks it up")]
     pub(super) fn release(&self, broker: i32) -> &'static Release {
         let latest = || release(LATEST).expect("the table has the latest release");
         self.releases.get(&broker).copied().unwrap_or_else(latest)

@@ -1,5 +1,7 @@
 //! Assignors: how the leader of a group shares the partitions among the members.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
 mod range;
 mod round_robin;
 

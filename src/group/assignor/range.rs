@@ -26,13 +26,11 @@ impl Assignor for RangeAssignor {
                 ordered.iter().filter(|(_, subscribed)| subscribed.contains(topic.as_str())).collect();
             // More members than an i32 can count can't come out of one response.
             let Ok(sharers) = i32::try_from(subscribers.len()) else { continue };
-            if sharers == 0 || count <= 0 {
-                continue;
-            }
-            let (each, extra) = (count / sharers, count % sharers);
-            let mut next = 0;
+            let count = count.max(0);
+            let (Some(each), Some(extra)) = (count.checked_div(sharers), count.checked_rem(sharers)) else { continue };
+            let mut next = 0i32;
             for ((member, _), position) in subscribers.into_iter().zip(0..) {
-                let end = next + each + i32::from(position < extra);
+                let end = i32::from(position < extra).saturating_add(each).saturating_add(next);
                 if end > next
                     && let Some(own) = assignment.get_mut(&member.member_id)
                 {

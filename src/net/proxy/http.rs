@@ -31,7 +31,7 @@ impl<'a> HttpConnect<'a> {
             let pair = Zeroizing::new(format!("{}:{}", user.expose(), password.expose()));
             let encoded = Zeroizing::new(Base64::encode_string(pair.as_bytes()));
             // In one piece, so that no shorter copy of it stays behind where the buffer was.
-            text.reserve_exact(encoded.len() + 64);
+            text.reserve_exact(encoded.len().saturating_add(64));
             text.extend_from_slice(b"Proxy-Authorization: Basic ");
             text.extend_from_slice(encoded.as_bytes());
             text.extend_from_slice(b"\r\n");
@@ -42,14 +42,16 @@ impl<'a> HttpConnect<'a> {
 
     fn answer(&mut self, received: &mut &[u8]) -> Result<Step, Refusal> {
         const BEGIN: &[u8] = b"HTTP/1.";
-        let begun = received.len().min(BEGIN.len());
-        if received[..begun] != BEGIN[..begun] {
-            let what =
-                if received[0] == 5 { "speaks SOCKS5 and not HTTP" } else { "does not answer like an HTTP proxy" };
+        const END: &[u8] = b"\r\n\r\n";
+        if !received.iter().zip(BEGIN).all(|(received, expected)| received == expected) {
+            let what = match received.first() {
+                Some(5) => "speaks SOCKS5 and not HTTP",
+                _ => "does not answer like an HTTP proxy",
+            };
             return Err(Refusal::protocol(what));
         }
-        let Some(end) = received.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(Step::Receive) };
-        let (header, rest) = received.split_at(end + 4);
+        let Some(end) = received.windows(END.len()).position(|window| window == END) else { return Ok(Step::Receive) };
+        let (header, rest) = received.split_at(end.saturating_add(END.len()));
         let line = header.split(|byte| *byte == b'\r').next().unwrap_or_default();
         let line = String::from_utf8_lossy(line);
         // HTTP/1.1 200 Connection established

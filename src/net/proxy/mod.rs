@@ -147,7 +147,7 @@ impl Proxy {
         loop {
             let mut rest = &inbox[..];
             let step = exchange.advance(&mut rest).map_err(|refusal| self.refused(&refusal, host, port))?;
-            let taken = inbox.len() - rest.len();
+            let taken = inbox.len().saturating_sub(rest.len());
             inbox.drain(..taken);
             match step {
                 Step::Send(bytes) => {

@@ -92,14 +92,15 @@ impl<'a> Socks5<'a> {
         if reply != 0 {
             return Err(Refusal::connection(reason(reply)));
         }
-        let [_, _, _, kind, first, ..] = **received else { return Ok(Step::Receive) };
-        let address = match kind {
+        let [_, _, _, kind, rest @ ..] = *received else { return Ok(Step::Receive) };
+        let Some(first) = rest.first() else { return Ok(Step::Receive) };
+        let address = match *kind {
             IPV4 => 4,
             IPV6 => 16,
-            NAME => 1 + usize::from(first),
+            NAME => usize::from(*first).saturating_add(1),
             other => return Err(Refusal::protocol(format!("names an address of the unknown kind {other}"))),
         };
-        match received.get(4 + address + 2..) {
+        match rest.get(address..).and_then(|port| port.get(2..)) {
             Some(rest) => {
                 *received = rest;
                 self.state = State::Done;

@@ -58,15 +58,14 @@ fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, String> {
     // Notes between sections may be in any encoding, so the text is cut before it is read.
     let mut sections = Vec::new();
     let mut rest = text;
-    while let Some(begin) = find(rest, BEGIN) {
-        rest = &rest[begin + BEGIN.len()..];
-        let label = find(rest, DASHES).and_then(|end| std::str::from_utf8(&rest[..end]).ok());
-        let label = label.filter(|label| !label.contains(['\n', '\r'])).ok_or("a BEGIN line does not end")?;
-        rest = &rest[label.len() + DASHES.len()..];
+    while let Some((_, after)) = split(rest, BEGIN) {
+        let label = split(after, DASHES).and_then(|(label, after)| Some((std::str::from_utf8(label).ok()?, after)));
+        let label = label.filter(|(label, _)| !label.contains(['\n', '\r']));
+        let (label, after) = label.ok_or("a BEGIN line does not end")?;
         let last = format!("{END}{label}{DASHES}");
-        let end = find(rest, &last).ok_or_else(|| format!("a section {label} has no end"))?;
-        sections.push(Section { label, der: decode(label, &rest[..end])? });
-        rest = &rest[end + last.len()..];
+        let (body, after) = split(after, &last).ok_or_else(|| format!("a section {label} has no end"))?;
+        sections.push(Section { label, der: decode(label, body)? });
+        rest = after;
     }
     Ok(sections)
 }
@@ -82,8 +81,11 @@ fn decode(label: &str, body: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
     Ok(Zeroizing::new(der))
 }
 
-fn find(text: &[u8], what: &str) -> Option<usize> {
-    text.windows(what.len()).position(|window| window == what.as_bytes())
+/// What is before and what is after it.
+fn split<'a>(text: &'a [u8], what: &str) -> Option<(&'a [u8], &'a [u8])> {
+    let at = text.windows(what.len()).position(|window| window == what.as_bytes())?;
+    let (before, rest) = text.split_at_checked(at)?;
+    Some((before, rest.get(what.len()..)?))
 }
 
 #[cfg(test)]

@@ -83,12 +83,12 @@ impl Session {
 
     /// What the socket is to carry. To be followed by [`written`](Self::written).
     pub(in crate::net) fn outgoing(&self) -> &[u8] {
-        &self.outgoing[self.written..self.filled]
+        self.outgoing.get(self.written..self.filled).unwrap_or_default()
     }
 
     /// The socket has taken `n` bytes.
     pub(in crate::net) fn written(&mut self, n: usize) {
-        self.written += n;
+        self.written = self.written.saturating_add(n);
         if self.written == self.filled {
             self.written = 0;
             self.filled = 0;
@@ -108,16 +108,16 @@ impl Session {
     /// Decrypts what has come, and appends data to `buffer`, at most its spare capacity.
     pub(in crate::net) fn take_plain(&mut self, buffer: &mut Vec<u8>) -> Result<usize> {
         let before = buffer.len();
-        if self.taken < self.plain.len() {
-            let n = (buffer.capacity() - before).min(self.plain.len() - self.taken);
-            buffer.extend_from_slice(&self.plain[self.taken..self.taken + n]);
-            self.taken += n;
+        if let Some(plain) = self.plain.get(self.taken..).filter(|plain| !plain.is_empty()) {
+            let taken = plain.get(..buffer.capacity().saturating_sub(before)).unwrap_or(plain);
+            buffer.extend_from_slice(taken);
+            self.taken = self.taken.saturating_add(taken.len());
         } else {
             self.plain.clear();
             self.taken = 0;
             self.decrypt(buffer)?;
         }
-        Ok(buffer.len() - before)
+        Ok(buffer.len().saturating_sub(before))
     }
 
     /// Encrypts from the front of `slices` what there is room for, and advances them.
@@ -128,31 +128,32 @@ impl Session {
         }
         // Whatever the peer asked for, such as new keys, goes first.
         self.decrypt_all()?;
-        let status = self.tls.process_tls_records(&mut self.incoming[self.start..]);
+        let status = self.tls.process_tls_records(rest(&mut self.incoming, self.start));
         let ConnectionState::WriteTraffic(mut traffic) = status.state.map_err(|error| failed(&error, self.trusted))?
         else {
             return Err(Error::new(ErrorKind::Network, "the TLS session takes no data"));
         };
         let mut staged = Vec::new();
-        while !slices.is_empty() && self.outgoing.len() - self.filled >= RECORD_BYTES + RECORD_OVERHEAD {
-            let first: &[u8] = &slices[0];
+        while let Some(first) = slices.first() {
+            let room = rest(&mut self.outgoing, self.filled);
+            if room.len() < RECORD_BYTES + RECORD_OVERHEAD {
+                break;
+            }
             // A slice that fills a record is encrypted from where it is; small ones are gathered, or each would be a record.
-            let n = if first.len() >= RECORD_BYTES || slices.len() == 1 {
-                let n = first.len().min(RECORD_BYTES);
-                self.filled += seal(&mut traffic, &first[..n], &mut self.outgoing[self.filled..])?;
-                n
+            let data = if first.len() >= RECORD_BYTES || slices.len() == 1 {
+                at_most(first, RECORD_BYTES)
             } else {
                 staged.clear();
                 for slice in slices.iter() {
-                    let room = RECORD_BYTES - staged.len();
-                    staged.extend_from_slice(&slice[..slice.len().min(room)]);
+                    staged.extend_from_slice(at_most(slice, RECORD_BYTES.saturating_sub(staged.len())));
                     if staged.len() == RECORD_BYTES {
                         break;
                     }
                 }
-                self.filled += seal(&mut traffic, &staged, &mut self.outgoing[self.filled..])?;
-                staged.len()
+                &staged
             };
+            let n = data.len();
+            self.filled = self.filled.saturating_add(seal(&mut traffic, data, room)?);
             IoSlice::advance_slices(slices, n);
         }
         Ok(())
@@ -169,7 +170,7 @@ impl Session {
     fn decrypt(&mut self, buffer: &mut Vec<u8>) -> Result<()> {
         let mut plain = std::mem::take(&mut self.plain);
         let outcome = self.process(&mut |data| {
-            let room = if plain.is_empty() { buffer.capacity() - buffer.len() } else { 0 };
+            let room = if plain.is_empty() { buffer.capacity().saturating_sub(buffer.len()) } else { 0 };
             let (now, later) = data.split_at(room.min(data.len()));
             buffer.extend_from_slice(now);
             plain.extend_from_slice(later);
@@ -189,20 +190,21 @@ impl Session {
     fn go_through(&mut self, take: &mut dyn FnMut(&[u8])) -> Result<()> {
         loop {
             let UnbufferedStatus { mut discard, state, .. } =
-                self.tls.process_tls_records(&mut self.incoming[self.start..]);
+                self.tls.process_tls_records(rest(&mut self.incoming, self.start));
             let mut waits = false;
             match state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                     while let Some(record) = traffic.next_record() {
                         let record = record.map_err(|error| failed(&error, self.trusted))?;
-                        discard += record.discard;
+                        discard = discard.saturating_add(record.discard);
                         self.trusted = true;
                         take(record.payload);
                     }
                 }
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    let room = &mut self.outgoing[self.filled..];
-                    self.filled += data.encode(room).map_err(|error| encoding(&error))?;
+                    let written =
+                        data.encode(rest(&mut self.outgoing, self.filled)).map_err(|error| encoding(&error))?;
+                    self.filled = self.filled.saturating_add(written);
                 }
                 // It is on its way in `outgoing`, whose order is kept.
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
@@ -213,13 +215,13 @@ impl Session {
                 }
                 Ok(_) => return Err(Error::tls("the TLS session is in a state this client does not know")),
                 Err(error) => {
-                    self.start += discard;
+                    self.start = self.start.saturating_add(discard);
                     let error = failed(&error, self.trusted);
                     self.queue_alert();
                     return Err(error);
                 }
             }
-            self.start += discard;
+            self.start = self.start.saturating_add(discard);
             if waits {
                 return Ok(());
             }
@@ -229,7 +231,8 @@ impl Session {
     /// After an error: what the peer is told of it.
     fn queue_alert(&mut self) {
         if let Ok(ConnectionState::EncodeTlsData(mut data)) = self.tls.process_tls_records(&mut []).state {
-            self.filled += data.encode(&mut self.outgoing[self.filled..]).unwrap_or_default();
+            let written = data.encode(rest(&mut self.outgoing, self.filled)).unwrap_or_default();
+            self.filled = self.filled.saturating_add(written);
         }
     }
 
@@ -238,12 +241,21 @@ impl Session {
         if self.failed.is_some() {
             return;
         }
-        let room = &mut self.outgoing[self.filled..];
-        let state = self.tls.process_tls_records(&mut self.incoming[self.start..]).state;
+        let state = self.tls.process_tls_records(rest(&mut self.incoming, self.start)).state;
         if let Ok(ConnectionState::WriteTraffic(mut traffic)) = state {
-            self.filled += traffic.queue_close_notify(room).unwrap_or_default();
+            let written = traffic.queue_close_notify(rest(&mut self.outgoing, self.filled)).unwrap_or_default();
+            self.filled = self.filled.saturating_add(written);
         }
     }
+}
+
+/// What is behind the first `n` bytes.
+fn rest(bytes: &mut [u8], n: usize) -> &mut [u8] {
+    bytes.get_mut(n..).unwrap_or_default()
+}
+
+fn at_most(bytes: &[u8], n: usize) -> &[u8] {
+    bytes.get(..n).unwrap_or(bytes)
 }
 
 fn seal(

@@ -110,10 +110,10 @@ impl Response for ApiVersionsResponse {
             let finalized_features = !self.finalized_features.is_empty();
             let zk_migration_ready = self.zk_migration_ready;
             w.unsigned_varint(
-                u32::from(supported_features)
-                    + u32::from(finalized_features_epoch)
-                    + u32::from(finalized_features)
-                    + u32::from(zk_migration_ready),
+                [supported_features, finalized_features_epoch, finalized_features, zk_migration_ready]
+                    .map(u32::from)
+                    .iter()
+                    .sum(),
             );
             if supported_features {
                 w.tagged_field(0, |w| {

@@ -271,7 +271,7 @@ impl CreatableTopicResult {
         }
         if flexible {
             let topic_config_error_code = self.topic_config_error_code != 0;
-            w.unsigned_varint(u32::from(topic_config_error_code));
+            w.unsigned_varint([topic_config_error_code].map(u32::from).iter().sum());
             if topic_config_error_code {
                 w.tagged_field(0, |w| {
                     w.i16(self.topic_config_error_code);

@@ -95,7 +95,7 @@ impl Request for FetchRequest {
         if flexible {
             let cluster_id = self.cluster_id.is_some();
             let replica_state = version >= 15 && self.replica_state != ReplicaState::default();
-            w.unsigned_varint(u32::from(cluster_id) + u32::from(replica_state));
+            w.unsigned_varint([cluster_id, replica_state].map(u32::from).iter().sum());
             if cluster_id {
                 w.tagged_field(0, |w| {
                     w.nullable_string(self.cluster_id.as_deref(), true);
@@ -282,7 +282,7 @@ impl FetchPartition {
         if flexible {
             let replica_directory_id = version >= 17 && self.replica_directory_id != [0; 16];
             let high_watermark = version >= 18 && self.high_watermark != 9223372036854775807;
-            w.unsigned_varint(u32::from(replica_directory_id) + u32::from(high_watermark));
+            w.unsigned_varint([replica_directory_id, high_watermark].map(u32::from).iter().sum());
             if replica_directory_id {
                 w.tagged_field(0, |w| {
                     w.uuid(&self.replica_directory_id);
@@ -417,7 +417,7 @@ impl Response for FetchResponse {
         }
         if flexible {
             let node_endpoints = version >= 16 && !self.node_endpoints.is_empty();
-            w.unsigned_varint(u32::from(node_endpoints));
+            w.unsigned_varint([node_endpoints].map(u32::from).iter().sum());
             if node_endpoints {
                 w.tagged_field(0, |w| {
                     w.array(&self.node_endpoints, true, |w, e| e.encode(w, version))?;
@@ -572,7 +572,7 @@ impl PartitionData {
             let diverging_epoch = self.diverging_epoch != EpochEndOffset::default();
             let current_leader = self.current_leader != LeaderIdAndEpoch::default();
             let snapshot_id = self.snapshot_id != SnapshotId::default();
-            w.unsigned_varint(u32::from(diverging_epoch) + u32::from(current_leader) + u32::from(snapshot_id));
+            w.unsigned_varint([diverging_epoch, current_leader, snapshot_id].map(u32::from).iter().sum());
             if diverging_epoch {
                 w.tagged_field(0, |w| {
                     self.diverging_epoch.encode(w, version)?;

@@ -161,7 +161,7 @@ impl Response for ProduceResponse {
         }
         if flexible {
             let node_endpoints = version >= 10 && !self.node_endpoints.is_empty();
-            w.unsigned_varint(u32::from(node_endpoints));
+            w.unsigned_varint([node_endpoints].map(u32::from).iter().sum());
             if node_endpoints {
                 w.tagged_field(0, |w| {
                     w.array(&self.node_endpoints, true, |w, e| e.encode(w, version))?;
@@ -292,7 +292,7 @@ impl PartitionProduceResponse {
         }
         if flexible {
             let current_leader = version >= 10 && self.current_leader != LeaderIdAndEpoch::default();
-            w.unsigned_varint(u32::from(current_leader));
+            w.unsigned_varint([current_leader].map(u32::from).iter().sum());
             if current_leader {
                 w.tagged_field(0, |w| {
                     self.current_leader.encode(w, version)?;

@@ -71,7 +71,7 @@ fn entries<'a>(bytes: &'a [u8], password: Option<&Secret>) -> Result<Vec<Entry<'
         let mut hash = Sha1::new();
         hash.update(utf16(password).as_slice());
         hash.update(PHRASE);
-        hash.update(&bytes[..bytes.len() - digest.len()]);
+        hash.update(bytes.strip_suffix(digest).unwrap_or_default());
         if !bool::from(hash.finalize().as_slice().ct_eq(digest)) {
             return Err("the password of the JKS store is wrong, or the store was changed \
                         (ssl.truststore.password, ssl.keystore.password)"
@@ -164,7 +164,7 @@ fn revealed(hidden: &[u8], password: &Secret) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 fn utf16(password: &Secret) -> Zeroizing<Vec<u8>> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(2 * password.expose().len()));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(password.expose().len().saturating_mul(2)));
     bytes.extend(password.expose().encode_utf16().flat_map(u16::to_be_bytes));
     bytes
 }

@@ -51,14 +51,16 @@ fn data(contents: &[u8]) -> Vec<u8> {
 
 /// DER: tag, length, value.
 fn tlv(tag: u8, value: &[u8]) -> Vec<u8> {
-    let length = value.len().to_be_bytes();
-    let digits = &length[length.iter().position(|byte| *byte != 0).unwrap_or(length.len() - 1)..];
     let mut bytes = vec![tag];
-    if value.len() >= 0x80 {
-        // At most eight, the size of a length here.
-        bytes.push(0x80 | digits.len() as u8);
+    match u8::try_from(value.len()) {
+        Ok(short) if short < 0x80 => bytes.push(short),
+        _ => {
+            let digits = value.len().to_be_bytes().into_iter().skip_while(|byte| *byte == 0);
+            // At most eight, the size of a length here.
+            bytes.push(0x80 | digits.clone().count() as u8);
+            bytes.extend(digits);
+        }
     }
-    bytes.extend_from_slice(digits);
     bytes.extend_from_slice(value);
     bytes
 }
