@@ -118,6 +118,8 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod group;
+#[cfg(test)]
+mod logged;
 mod net;
 mod producer;
 pub mod protocol;

@@ -246,3 +246,27 @@ impl Admin {
 fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn x10_the_secret_of_a_token_does_not_show() {
+        let alice = KafkaPrincipal::user("alice");
+        let token = DelegationToken {
+            token_id: "id".into(),
+            hmac: b"hunter2".to_vec(),
+            owner: alice.clone(),
+            requester: alice.clone(),
+            renewers: vec![alice],
+            issue_timestamp: 1,
+            expiry_timestamp: 2,
+            max_timestamp: 3,
+        };
+        let shown = format!("{token:?}");
+        assert!(shown.contains("token_id: \"id\"") && shown.contains("max_timestamp: 3"), "{shown}");
+        // As text or as the numbers of its bytes.
+        assert!(!shown.contains("hunter2") && !shown.contains("104, 117"), "{shown}");
+    }
+}

@@ -159,6 +159,11 @@ fn r4_counts_that_can_not_be() {
         batch.last_offset_delta = delta;
         fails(batch.bytes(), ErrorKind::Corrupt, "last offset delta");
     }
+    // One that ends before it begins would be read again and again.
+    let mut backwards = RawBatch::of(100, -1, 0, Vec::new());
+    fails(backwards.bytes(), ErrorKind::Corrupt, "last offset delta of -1");
+    backwards.last_offset_delta = 0;
+    assert!(read(backwards.bytes()).1.is_none());
 }
 
 #[test]
@@ -360,6 +365,7 @@ fn r10_offsets_inside_compressed_messages() {
     fails(codec_message(0, 107, gzip, &set(0, &[107, 108])), ErrorKind::Corrupt, "offset 108");
     fails(codec_message(1, 107, gzip, &set(1, &[2, 1])), ErrorKind::Corrupt, "offset");
     fails(codec_message(1, 1, gzip, &set(1, &[0, 5])), ErrorKind::Corrupt, "offset");
+    fails(codec_message(1, 107, gzip, &set(1, &[i64::MIN])), ErrorKind::Corrupt, "offset -9223372036854775808");
     fails(codec_message(1, 107, gzip, &set(0, &[0])), ErrorKind::Corrupt, "magic 0 is inside one of magic 1");
     let nested = codec_message(1, 107, gzip, &codec_message(1, 0, gzip, &set(1, &[0])));
     fails(nested, ErrorKind::Corrupt, "inside a compressed message");
@@ -498,6 +504,7 @@ fn r12_record_fields_that_lie() {
 fn r12_offsets_and_timestamps_do_not_wrap() {
     let mut batch = RawBatch::counting(i64::MAX - 1, 2);
     fails(batch.bytes(), ErrorKind::Corrupt, "last offset delta");
+    fails(RawBatch::counting(i64::MAX - 1, 5).bytes(), ErrorKind::Corrupt, "last offset delta");
     batch.base_offset = i64::MAX - 2;
     assert_eq!(read(batch.bytes()).0.last().unwrap().0, i64::MAX - 1);
     assert_eq!(first(batch.bytes()).next_offset(), i64::MAX);
@@ -508,6 +515,7 @@ fn r12_offsets_and_timestamps_do_not_wrap() {
         let records = deltas.map(|delta| record(delta, 0, None, None, &[])).concat();
         fails(RawBatch::of(100, 1, 2, records).bytes(), ErrorKind::Corrupt, "offset");
     }
+    fails(RawBatch::of(i64::MAX - 2, 0, 1, record(i32::MAX, 0, None, None, &[])).bytes(), ErrorKind::Corrupt, "offset");
     let mut batch = RawBatch::of(100, 0, 1, record(0, i64::MAX, None, None, &[]));
     fails(batch.bytes(), ErrorKind::Corrupt, "timestamp beyond 64 bits");
     // Then nobody looks at it.

@@ -451,6 +451,7 @@ fn sasl(properties: &Properties) -> Result<Sasl> {
 mod tests {
     use super::*;
     use crate::ErrorKind;
+    use crate::logged::logged;
 
     fn from(properties: &str) -> Result<ClientConfig> {
         ClientBuilder::new().properties(&properties.parse()?)?.check()
@@ -526,6 +527,7 @@ mod tests {
             ("ssl.truststore.location=/no/a\nssl.truststore.certificates=b", "ssl.truststore.location"),
             ("ssl.truststore.certificates=-----BEGIN X", "ssl.truststore.certificates"),
             ("ssl.keystore.location=/no/me.p12\nssl.keystore.type=PKCS12", key_store_type),
+            ("ssl.keystore.location=/no/me\nssl.keystore.type=BCFKS", "ssl.keystore.type"),
             ("ssl.keystore.key=x", "ssl.keystore.certificate.chain"),
             ("ssl.keystore.certificate.chain=x", "ssl.keystore.key"),
             ("ssl.keystore.location=/no/a\nssl.keystore.key=x", "ssl.keystore.location"),
@@ -536,6 +538,8 @@ mod tests {
             let error = from(&format!("{tls}\n{settings}")).unwrap_err();
             assert_eq!((error.kind(), error.setting()), (ErrorKind::Config, Some(setting)), "{settings}: {error}");
         }
+        let two = from(&format!("{tls}\nssl.truststore.location=/no/a\nssl.truststore.certificates=b")).unwrap_err();
+        assert!(two.to_string().contains("exclude each other"), "{two}");
         // What is not asked for is not looked at.
         let config = from("bootstrap.servers=a:1\nssl.truststore.location=/no/ca.pem").unwrap();
         assert!(config.net.security.tls.is_none());
@@ -545,6 +549,87 @@ mod tests {
         assert!(kept.clone().check().unwrap().net.security.tls.is_some());
         let off = kept.properties(&"security.protocol=PLAINTEXT".parse().unwrap()).unwrap();
         assert!(off.check().unwrap().net.security.tls.is_none());
+    }
+
+    #[test]
+    #[cfg(feature = "tls")]
+    fn l4_a_protocol_is_what_was_asked_for_and_neither_less_nor_another() {
+        let jaas = "sasl.mechanism=SCRAM-SHA-256\nsasl.jaas.config=ScramLoginModule required username=u password=p;";
+        for (protocol, tls, sasl) in [
+            ("PLAINTEXT", false, false),
+            ("SSL", true, false),
+            ("SASL_PLAINTEXT", false, true),
+            ("SASL_SSL", true, true),
+            (" sasl_ssl ", true, true),
+        ] {
+            let before = ClientBuilder::new().bootstrap_servers("a:1").tls(Tls::new().danger_accept_any_certificate());
+            // What this machine trusts is not what is tested.
+            let trusted = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap().cert.pem().replace('\n', " ");
+            let settings = format!("security.protocol={protocol}\n{jaas}\nssl.truststore.certificates={trusted}");
+            let asked = before.properties(&settings.parse().unwrap()).unwrap();
+            let verified = asked.tls.as_ref().map(|tls| tls.verification);
+            assert_eq!(verified, tls.then_some(crate::config::Verification::Full), "{protocol}");
+            let security = asked.check().unwrap().net.security;
+            assert_eq!((security.tls.is_some(), security.sasl.is_some()), (tls, sasl), "{protocol}");
+        }
+        for unknown in ["", "TLS", "SASL", "SSL,PLAINTEXT"] {
+            let error = from(&format!("bootstrap.servers=a:1\nsecurity.protocol={unknown}")).unwrap_err();
+            assert_eq!(error.setting(), Some("security.protocol"), "{unknown:?}");
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "tls")]
+    fn l2_names_are_verified_unless_the_empty_algorithm_says_otherwise() {
+        use crate::config::Verification;
+        for (settings, expected) in [
+            ("", Verification::Full),
+            ("ssl.endpoint.identification.algorithm=https", Verification::Full),
+            ("ssl.endpoint.identification.algorithm=HTTPS", Verification::Full),
+            ("ssl.endpoint.identification.algorithm=", Verification::NotTheName),
+        ] {
+            let tls = Tls::from_properties(&settings.parse().unwrap()).unwrap();
+            assert_eq!(tls.verification, expected, "{settings}");
+        }
+        let any = Tls::new().danger_accept_any_host_name().verification;
+        assert_eq!((any, Tls::new().verification), (Verification::NotTheName, Verification::Full));
+        assert_eq!(Tls::new().danger_accept_any_certificate().verification, Verification::Nothing);
+    }
+
+    #[test]
+    #[cfg(feature = "tls")]
+    fn versions_suites_and_passwords_of_tls_come_from_their_settings() {
+        let settings = "ssl.enabled.protocols=TLSv1.1, TLSv1.3\nssl.cipher.suites=A, B\nssl.truststore.password=t\n\
+                        ssl.keystore.password=s\nssl.key.password=k";
+        let tls = Tls::from_properties(&settings.parse().unwrap()).unwrap();
+        assert_eq!(tls.versions, Some(vec![crate::TlsVersion::V1_3]));
+        assert_eq!(tls.cipher_suites, Some(vec!["A".to_owned(), "B".to_owned()]));
+        let own = &tls.identity_passwords;
+        let secrets = [&tls.roots_password, &own.store, &own.key].map(|secret| secret.as_ref().unwrap().expose());
+        assert_eq!(secrets, ["t", "s", "k"]);
+    }
+
+    #[test]
+    fn a_secret_that_everybody_on_the_way_can_read_is_warned_of() {
+        let warned = |builder: ClientBuilder| {
+            let (checked, lines) = logged(|| builder.bootstrap_servers("a:1").check());
+            checked.unwrap();
+            lines.iter().filter(|line| line.starts_with("WARN") && line.contains("without TLS")).count()
+        };
+        let token = || Sasl::oauthbearer(crate::OAuthBearerToken::new("t"));
+        for (sasl, expected) in [
+            (Sasl::plain("u", "p"), 1),
+            (token(), 1),
+            (Sasl::scram_sha_256("u", "p"), 0),
+            (Sasl::scram_sha_512("u", "p"), 0),
+        ] {
+            assert_eq!(warned(ClientBuilder::new().sasl(sasl.clone())), expected, "{sasl:?}");
+            #[cfg(feature = "tls")]
+            {
+                let tls = Tls::new().danger_accept_any_certificate();
+                assert_eq!(warned(ClientBuilder::new().sasl(sasl).tls(tls)), 0);
+            }
+        }
     }
 
     #[test]

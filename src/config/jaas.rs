@@ -162,6 +162,7 @@ mod tests {
             "M required password=\"hunter2;",
             "M required password=\"hunter2\\",
             "M required password \"hunter2\";",
+            "M required password is hunter2;",
             "M required password=;",
             "M required =hunter2;",
             "M required \"password\"=hunter2;",

@@ -247,3 +247,33 @@ impl Error {
         Self::new(ErrorKind::Tls, message)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_to_something_huge_or_endless_is_refused_before_it_fills_the_memory() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("huge.pem");
+        // Sparse: it takes no space.
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_len(PEM_BYTES_MAX).unwrap();
+        assert_eq!(Pem::file(&path, "ssl.keystore.location").read().unwrap().len() as u64, PEM_BYTES_MAX);
+        file.set_len(PEM_BYTES_MAX + 1).unwrap();
+        for path in [path.as_path(), Path::new("/dev/zero")] {
+            let error = Pem::file(path, "ssl.keystore.location").read().unwrap_err();
+            assert_eq!(error.setting(), Some("ssl.keystore.location"));
+            assert!(error.to_string().contains("larger than 16 MiB"), "{error}");
+        }
+    }
+
+    #[test]
+    fn x10_keys_and_passwords_of_tls_do_not_show() {
+        let mut tls = Tls::new().identity_pem("certificate", "hunter2").ca_pem("hunter2");
+        let passwords = StorePasswords { store: Some(Secret::new("hunter2")), key: Some(Secret::new("hunter2")) };
+        (tls.roots_password, tls.identity_passwords) = (Some(Secret::new("hunter2")), passwords);
+        let shown = format!("{tls:?} {tls:#?}");
+        assert!(!shown.contains("hunter2") && shown.contains("[hidden]"), "{shown}");
+    }
+}

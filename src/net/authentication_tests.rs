@@ -2,6 +2,7 @@
 
 use super::scripted::{Asked, Scripted, Session, framed};
 use super::{Connection, Deadline, Dialer, Epoch, Interrupt, NetConfig, Peer, Readiness, Security};
+use crate::logged::logged;
 use crate::protocol::Request;
 use crate::protocol::messages::metadata::{MetadataRequest, MetadataResponse};
 use crate::protocol::messages::sasl_authenticate::{SaslAuthenticateRequest, SaslAuthenticateResponse};
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(30);
-const APIS: &[(i16, i16, i16)] =
+pub(super) const APIS: &[(i16, i16, i16)] =
     &[(MetadataRequest::KEY, 0, 12), (SaslHandshakeRequest::KEY, 0, 1), (SaslAuthenticateRequest::KEY, 0, 2)];
 const PASSWORD: &str = "alice-secret";
 
@@ -46,7 +47,7 @@ fn asked(peer: &Scripted) -> Vec<i16> {
 }
 
 /// Answers the handshake; returns the first request of the exchange.
-fn begin(session: &mut Session) -> Option<Asked> {
+pub(super) fn begin(session: &mut Session) -> Option<Asked> {
     let asked = session.request()?;
     agree(session, &asked);
     session.request()
@@ -60,7 +61,7 @@ fn agree(session: &mut Session, asked: &Asked) {
     session.write(&asked.answer::<SaslHandshakeRequest>(&SaslHandshakeResponse { error_code: code.0, mechanisms }));
 }
 
-fn say(session: &mut Session, asked: &Asked, bytes: &[u8], lifetime_ms: i64) {
+pub(super) fn say(session: &mut Session, asked: &Asked, bytes: &[u8], lifetime_ms: i64) {
     let response = SaslAuthenticateResponse {
         auth_bytes: bytes.to_vec().into(),
         session_lifetime_ms: lifetime_ms,
@@ -78,7 +79,7 @@ fn refuse(session: &mut Session, asked: &Asked, message: &str) {
     session.write(&asked.answer::<SaslAuthenticateRequest>(&response));
 }
 
-fn auth_bytes(asked: &Asked) -> bytes::Bytes {
+pub(super) fn auth_bytes(asked: &Asked) -> bytes::Bytes {
     asked.decode::<SaslAuthenticateRequest>().auth_bytes
 }
 
@@ -187,6 +188,39 @@ fn s1_wrong_credentials_are_refused_with_the_brokers_words_and_without_the_passw
 }
 
 #[test]
+fn x10_of_an_exchange_names_and_sizes_are_logged_and_nothing_of_what_was_said() {
+    let plain = || {
+        broker(|session, first| {
+            say(session, first, b"the broker's words", 0);
+            session.fall_silent();
+        })
+    };
+    let oauth = || {
+        broker(|session, first| {
+            say(session, first, b"the broker's words", 0);
+            let last = session.request().unwrap();
+            refuse(session, &last, "no");
+        })
+    };
+    for (peer, sasl) in [
+        (plain(), Sasl::plain("alice", PASSWORD)),
+        (honest(0), scram()),
+        (honest(0), Sasl::scram_sha_256("alice", "alice-secret-of-old")),
+        (oauth(), Sasl::oauthbearer(OAuthBearerToken::new(PASSWORD))),
+    ] {
+        let (_, lines) = logged(|| dial(&peer, sasl));
+        assert!(
+            lines.iter().any(|line| line.starts_with("TRACE") && line.contains("SaslAuthenticate v2 #")),
+            "{lines:?}"
+        );
+        for line in lines {
+            let told = [PASSWORD, "words", ",r=", ",p=", "v="].iter().any(|part| line.contains(part));
+            assert!(!told, "{line}");
+        }
+    }
+}
+
+#[test]
 fn s2_a_mechanism_the_broker_lacks_is_named_with_those_it_has() {
     let peer = broker(|_, _| {});
     let error = dial(&peer, Sasl::scram_sha_512("alice", PASSWORD)).unwrap_err();
@@ -286,6 +320,40 @@ fn s7_a_session_is_renewed_between_requests_and_no_answer_is_lost() {
     let exchanges = asked(&peer).iter().filter(|key| **key == SaslHandshakeRequest::KEY).count();
     assert_eq!(exchanges, 1 + 10, "once at first, and before each of ten requests");
     assert_eq!(peer.connections(), 1);
+}
+
+#[test]
+fn s7_after_a_renewal_answers_may_be_as_large_as_before() {
+    let peer = Scripted::new(|session| {
+        session.handshake(APIS);
+        while let Some(asked) = session.request() {
+            if asked.key == SaslHandshakeRequest::KEY {
+                agree(session, &asked);
+                let Some(first) = session.request() else { return };
+                say(session, &first, b"", 1);
+            } else {
+                session.write(&framed(asked.correlation_id, true, &vec![0; 600 * 1024]));
+            }
+        }
+    });
+    let mut connection = dial(&peer, Sasl::plain("alice", PASSWORD)).unwrap();
+    std::thread::sleep(Duration::from_millis(2));
+    // It is read as a whole, and is no Metadata.
+    let error = connection.call(&MetadataRequest::default(), Deadline::after(LONG)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+    assert_eq!(peer.count(SaslHandshakeRequest::KEY), 2);
+}
+
+#[test]
+fn a_broker_that_knows_only_tokens_without_headers_is_told_nothing() {
+    const OLD: &[(i16, i16, i16)] = &[(MetadataRequest::KEY, 0, 12), (SaslHandshakeRequest::KEY, 0, 0)];
+    let peer = Scripted::new(|session| {
+        session.handshake(OLD);
+        assert!(session.request().is_none(), "something was said");
+    });
+    let error = dial(&peer, Sasl::plain("alice", PASSWORD)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    assert_eq!(asked(&peer), [0_i16; 0]);
 }
 
 #[test]

@@ -15,6 +15,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zeroize::Zeroize;
 
+/// More than lengths, numbers and tags around a secret in a request take.
+const BESIDE_SECRET_BYTES: usize = 64;
 /// A buffer larger than this is not kept for the next request.
 const KEPT_BUFFER_BYTES: usize = 256 * 1024;
 
@@ -464,6 +466,12 @@ impl Connection {
 
     pub(super) fn set_renewal(&mut self, renewal: Option<Instant>) {
         self.renewal = renewal;
+    }
+
+    /// A secret of so many bytes is to be written. A buffer that grows would leave its old memory behind with the secret in it.
+    pub(super) fn make_room_for_secret(&mut self, bytes: usize) {
+        self.outbox.clear();
+        self.outbox.reserve(self.client_id.len().saturating_add(bytes).saturating_add(BESIDE_SECRET_BYTES));
     }
 
     /// A secret was written, and its copy must not stay in memory.

@@ -27,6 +27,8 @@ mod tests;
 #[cfg(feature = "tls")]
 mod tls;
 mod versions;
+#[cfg(all(test, target_os = "linux"))]
+mod wiped_tests;
 
 #[cfg(feature = "fuzzing")]
 pub(crate) use connection::answer_body;

@@ -130,8 +130,7 @@ impl OidcClientCredentials {
         let asked = Instant::now();
         let mut form = vec![("grant_type", "client_credentials")];
         form.extend(self.scope.as_deref().map(|scope| ("scope", scope)));
-        let pair = Zeroizing::new(format!("{}:{}", self.client_id, self.client_secret.expose()));
-        let authorization = Zeroizing::new(format!("Basic {}", Base64::encode_string(pair.as_bytes())));
+        let authorization = Zeroizing::new(format!("Basic {}", self.encoded().as_str()));
         let request = self.agent()?.post(&self.endpoint).header("Authorization", authorization.as_str());
         let mut response = request.header("Accept", "application/json").send_form(form).map_err(|e| self.failed(&e))?;
         let body = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string();
@@ -185,9 +184,17 @@ impl OidcClientCredentials {
         Ok(config.new_agent())
     }
 
+    /// Id and secret as the endpoint is told them.
+    fn encoded(&self) -> Zeroizing<String> {
+        let pair = Zeroizing::new(format!("{}:{}", self.client_id, self.client_secret.expose()));
+        Zeroizing::new(Base64::encode_string(pair.as_bytes()))
+    }
+
     fn failed(&self, why: &dyn fmt::Display) -> Error {
         let why = why.to_string();
-        let hidden = if why.contains(self.client_secret.expose()) { "(its words hold the secret)" } else { &why };
+        // An endpoint may send back what it was told.
+        let holds = why.contains(self.client_secret.expose()) || why.contains(self.encoded().as_str());
+        let hidden = if holds { "(its words hold the secret)" } else { &why };
         Error::new(ErrorKind::Authentication, format!("asking {} for a token: {hidden}", self.endpoint))
             .with_setting("sasl.oauthbearer.token.endpoint.url")
     }
@@ -322,11 +329,13 @@ mod tests {
         let refused =
             http("401 Unauthorized", "{\"error\":\"invalid_client\",\"error_description\":\"no such client\"}");
         let echo = http("400 Bad Request", "{\"error\":\"hunter2\"}");
+        let encoded = http("400 Bad Request", "{\"error\":\"not Basic bWU6aHVudGVyMg==\"}");
         let elsewhere = "HTTP/1.1 302 Found\r\nLocation: https://localhost:1/x\r\nContent-Length: 0\r\n\r\n";
         let large = http("200 OK", &"x".repeat(70_000));
         for (answer, why) in [
             (refused.as_str(), "401 invalid_client no such client"),
             (&echo, "hold the secret"),
+            (&encoded, "hold the secret"),
             (elsewhere, "token"),
             (&large, "token"),
             (&http("200 OK", "{}"), "no access_token"),
@@ -335,8 +344,63 @@ mod tests {
             ("", "token"),
         ] {
             let error = Endpoint::new(&[answer]).client().token().unwrap_err().to_string();
-            assert!(error.contains(why) && !error.contains(SECRET), "{answer:.60}: {error}");
+            assert!(error.contains(why) && !error.contains(SECRET) && !error.contains("bWU6"), "{answer:.60}: {error}");
         }
+    }
+
+    #[test]
+    fn what_follows_a_redirect_or_is_too_large_is_no_token_although_it_is_one() {
+        let token = "{\"access_token\":\"abc\",\"expires_in\":3600";
+        let good = http("200 OK", &format!("{token}}}"));
+        let redirect =
+            "HTTP/1.1 307 Temporary Redirect\r\nLocation: /other\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        let pad = "x".repeat(70_000);
+        let large = http("200 OK", &format!("{token},\"pad\":\"{pad}\"}}"));
+        let long_header = good.replacen("\r\n", &format!("\r\nPad: {pad}\r\n"), 1);
+        let other_status = good.replacen("200 OK", "201 Created", 1);
+        for answer in [redirect, &large, &long_header, &other_status] {
+            let endpoint = Endpoint::new(&[answer, &good]);
+            assert!(endpoint.client().token().is_err(), "{answer:.60}");
+            assert_eq!(endpoint.requests.lock().unwrap().len(), 1, "{answer:.60}");
+        }
+    }
+
+    #[test]
+    fn a_lifetime_can_not_be_too_long_nor_less_than_nothing() {
+        let with = |lifetime: &str| http("200 OK", &format!("{{\"access_token\":\"abc\",\"expires_in\":{lifetime}}}"));
+        let endpoint = Endpoint::new(&[&with("18446744073709551615")]);
+        let client = endpoint.client();
+        for _ in 0..2 {
+            assert_eq!(client.token().unwrap().token().expose(), "abc", "of the first answer");
+        }
+        for lifetime in ["-1", "1e300", "\"3600\"", "null"] {
+            let endpoint = Endpoint::new(&[&with(lifetime)]);
+            let cached = endpoint.client().fetch().unwrap();
+            assert!(cached.end <= Instant::now(), "{lifetime}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_renewed_before_its_end() {
+        let read = |seconds: u64| {
+            let client = OidcClientCredentials::new("https://a/", "me", SECRET).unwrap();
+            let asked = Instant::now();
+            let cached = client.read(asked, 200, &format!("{{\"access_token\":\"a\",\"expires_in\":{seconds}}}"));
+            let Cached { renewal, end, .. } = cached.unwrap();
+            (renewal - asked, end - asked)
+        };
+        assert_eq!(read(100), (Duration::from_secs(80), Duration::from_secs(100)));
+        assert_eq!(read(u64::MAX).1, MAX_LIFETIME);
+    }
+
+    #[test]
+    fn x10_neither_the_secret_nor_a_token_shows() {
+        let client = OidcClientCredentials::new("https://a/", "me", SECRET).unwrap();
+        let token = OAuthBearerToken::new("token-of-today");
+        let now = Instant::now();
+        *client.cached.lock().unwrap() = Some(Cached { token, renewal: now, end: now });
+        let shown = format!("{client:?} {client:#?}");
+        assert!(!shown.contains(SECRET) && !shown.contains("of-today"), "{shown}");
     }
 
     #[test]

@@ -330,6 +330,13 @@ fn w6_what_comes_unasked_ends_the_connection() {
     assert!(!connection.is_reusable());
     assert_eq!(ask(&mut connection, LONG).unwrap_err().kind(), ErrorKind::Protocol);
 
+    // Of an owner who asked for something else, the answer is not given to the wrong question.
+    let peer = answering(METADATA, |session, asked| session.write(&asked.answer::<MetadataRequest>(&cluster("c"))));
+    let mut mistaken = dial(&peer);
+    send(&mut mistaken);
+    let error = mistaken.receive::<ApiVersionsRequest>(Deadline::after(LONG)).unwrap_err();
+    assert!(error.to_string().contains("the next answer is one to Metadata"), "{error}");
+
     let mut idle = dial(&Scripted::broker(METADATA, |_| Reply::Silence));
     let error = idle.receive::<MetadataRequest>(Deadline::after(LONG)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Protocol, "nothing was asked");
@@ -364,6 +371,20 @@ fn w9_a_body_too_short_or_too_long_is_refused() {
         assert_eq!(error.kind(), ErrorKind::Protocol);
         assert!(error.to_string().contains("Metadata v12"), "{error}");
     }
+}
+
+#[test]
+fn w9_bytes_after_the_versions_are_refused() {
+    let peer = Scripted::new(|session| {
+        let asked = session.request().unwrap();
+        let mut body = body(&ApiVersionsResponse::default(), asked.version);
+        body.push(0);
+        session.write(&framed(asked.correlation_id, false, &body));
+        session.fall_silent();
+    });
+    let error = dial_within(peer.address(), LONG).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+    assert!(error.to_string().contains("1 bytes too many"), "{error}");
 }
 
 #[test]

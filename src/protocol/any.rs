@@ -275,6 +275,30 @@ mod tests {
     }
 
     #[test]
+    fn x10_no_message_shows_a_secret() {
+        use crate::protocol::messages::{
+            alter_user_scram_credentials as scram, describe_delegation_token as describe, *,
+        };
+        let secret = || Bytes::from_static(b"hunter2");
+        let upsertion =
+            scram::ScramCredentialUpsertion { salt: secret(), salted_password: secret(), ..Default::default() };
+        let token = describe::DescribedDelegationToken { hmac: secret(), ..Default::default() };
+        for (message, secrets) in [
+            (&SaslAuthenticateRequest { auth_bytes: secret() } as &dyn Debug, 1),
+            (&SaslAuthenticateResponse { auth_bytes: secret(), ..Default::default() }, 1),
+            (&CreateDelegationTokenResponse { hmac: secret(), ..Default::default() }, 1),
+            (&RenewDelegationTokenRequest { hmac: secret(), ..Default::default() }, 1),
+            (&ExpireDelegationTokenRequest { hmac: secret(), ..Default::default() }, 1),
+            (&DescribeDelegationTokenResponse { tokens: vec![token], ..Default::default() }, 1),
+            (&AlterUserScramCredentialsRequest { upsertions: vec![upsertion], ..Default::default() }, 2),
+        ] {
+            let shown = format!("{message:?}");
+            assert!(!shown.contains("hunter2"), "{shown}");
+            assert_eq!(shown.matches("<7 bytes hidden>").count(), secrets, "{shown}");
+        }
+    }
+
+    #[test]
     fn bytes_after_a_request_are_ignored_and_after_a_response_refused() {
         let api = Api::find(ApiKey::METADATA).unwrap();
         // What librdkafka sends to ask for all topics: the count is four bytes long although one says it all.

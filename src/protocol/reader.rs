@@ -286,6 +286,38 @@ mod tests {
     }
 
     #[test]
+    fn w10_a_varint_has_32_bits_and_no_more() {
+        let read = |bytes: &'static [u8]| Reader::new(bytes).unsigned_varint();
+        assert_eq!(read(&[0xff, 0xff, 0xff, 0xff, 0x0f]).unwrap(), u32::MAX);
+        for bytes in [&[0xff, 0xff, 0xff, 0xff, 0x1f][..], &[0x80, 0x80, 0x80, 0x80, 0x10], &[0xff; 4]] {
+            assert!(read(bytes).is_err(), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn w10_null_is_refused_where_it_can_not_be() {
+        for (flexible, null) in [(true, &[0][..]), (false, &[0xff; 4])] {
+            let reader = || Reader::new(null);
+            assert!(reader().string(flexible).is_err() && reader().bytes(flexible).is_err());
+            assert!(reader().array(flexible, Reader::i8).is_err());
+            assert_eq!(reader().nullable_string(flexible).unwrap(), None);
+            assert_eq!(reader().nullable_bytes(flexible).unwrap(), None);
+            assert_eq!(reader().nullable_array(flexible, Reader::i8).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn w10_a_tagged_field_is_read_to_its_end_and_not_beyond() {
+        // One field with the tag 7 and two bytes.
+        let fields = |read: fn(&mut Reader) -> Result<()>| {
+            Reader::new(&[1, 7, 2, 1, 2, 3][..]).tagged_fields(|_, section| read(section).map(|()| true))
+        };
+        fields(|section| section.skip(2)).unwrap();
+        assert!(fields(|section| section.skip(1)).is_err(), "bytes that the field does not have");
+        assert!(fields(|section| section.skip(3)).is_err(), "bytes of what follows");
+    }
+
+    #[test]
     fn unknown_tagged_fields_are_skipped() {
         let mut reader = Reader::new(&[2, 7, 1, 42, 9, 0][..]);
         let mut seen = Vec::new();

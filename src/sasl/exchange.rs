@@ -144,6 +144,21 @@ mod tests {
     }
 
     #[test]
+    fn s3_saying_nothing_is_no_proof_at_any_step_of_scram() {
+        let start = || Exchange::start(&Sasl::scram_sha_256("alice", "hunter2")).unwrap();
+        for nothing in [&b""[..], b","] {
+            assert_eq!(start().0.step(nothing).unwrap_err().kind(), ErrorKind::Authentication);
+            let (exchange, first) = start();
+            let nonce = std::str::from_utf8(&first).unwrap().rsplit_once("r=").unwrap().1;
+            let challenge = format!("r={nonce}x,s=AAAA,i=4096");
+            let Step::Reply(exchange, _) = exchange.step(challenge.as_bytes()).unwrap() else {
+                panic!("not challenged");
+            };
+            assert_eq!(exchange.step(nothing).unwrap_err().kind(), ErrorKind::Authentication);
+        }
+    }
+
+    #[test]
     fn a_refused_token_is_answered_once_and_never_taken_for_success() {
         let start = || Exchange::start(&Sasl::oauthbearer(OAuthBearerToken::new("hunter2"))).unwrap().0;
         assert!(matches!(start().step(b"").unwrap(), Step::Done));

@@ -101,14 +101,16 @@ mod tests {
         for token in [
             OAuthBearerToken::new(""),
             OAuthBearerToken::new("a\u{1}b"),
-            OAuthBearerToken::new("a b"),
+            OAuthBearerToken::new("hunter2 b"),
             OAuthBearerToken::new("t").extension("auth", "x"),
             OAuthBearerToken::new("t").extension("a=b", "x"),
             OAuthBearerToken::new("t").extension("", "x"),
             OAuthBearerToken::new("t").extension("a", ""),
             OAuthBearerToken::new("t").extension("a", "x\u{1}y"),
         ] {
-            assert_eq!(message(&token).unwrap_err().kind(), ErrorKind::Authentication, "{token:?}");
+            let error = message(&token).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Authentication, "{token:?}");
+            assert!(!error.to_string().contains("hunter2"), "{error}");
         }
     }
 
@@ -125,6 +127,8 @@ mod tests {
         assert!(from_properties(&properties, Some(&jaas)).unwrap().token().is_ok());
         let without = Jaas::parse("x.OAuthBearerLoginModule required;").unwrap();
         assert!(from_properties(&properties, Some(&without)).is_err());
+        let of_another = Jaas::parse("x.PlainLoginModule required unsecuredLoginStringClaim_sub=\"alice\";").unwrap();
+        assert!(from_properties(&properties, Some(&of_another)).is_err());
         assert!(from_properties(&properties, None).is_err());
     }
 }

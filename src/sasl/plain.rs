@@ -66,7 +66,10 @@ mod tests {
         for (user, password) in [("", "p"), ("u", ""), ("u\0", "p"), ("u", "p\0q")] {
             let error = message(user, &Secret::new(password)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Authentication);
+            assert!(!error.to_string().contains('q'), "{error}");
         }
+        let error = parse(b"\0u\0hunter2\0").unwrap_err();
+        assert!(!error.to_string().contains("hunter2"), "{error}");
         for bad in [&b""[..], b"\0", b"u\0p", b"\0u\0", b"\0\0p", b"\0u\0p\0", b"\0u\0\xff", b"a\0b\0c\0d"] {
             assert_eq!(parse(bad).unwrap_err().kind(), ErrorKind::Authentication, "{bad:?}");
         }

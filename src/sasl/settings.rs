@@ -353,7 +353,11 @@ mod tests {
     #[test]
     fn x10_nothing_secret_shows() {
         let token = OAuthBearerToken::new("hunter2").extension("a", "b");
-        let shown = format!("{:?} {:?} {:?}", Credentials::new("u", "hunter2"), Sasl::plain("u", "hunter2"), token);
+        let token_shown = format!("{token:?} {token:#?}");
+        let shown = format!("{:?} {token_shown}", Credentials::new("u", "hunter2"));
         assert!(!shown.contains("hunter2"), "{shown}");
+        for sasl in [Sasl::plain("u", "hunter2"), Sasl::scram_sha_512("u", "hunter2"), Sasl::oauthbearer(token)] {
+            assert_eq!(format!("{sasl:?}"), format!("Sasl({})", sasl.mechanism()));
+        }
     }
 }

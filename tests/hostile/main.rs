@@ -5,5 +5,6 @@
 
 mod bombs;
 mod corpus;
+mod dependencies;
 mod mutations;
 mod targets;

@@ -168,6 +168,14 @@ mod tests {
     }
 
     #[test]
+    fn x10_the_bytes_of_a_request_do_not_show() {
+        let request = ReceivedRequest { bytes: b"hunter2".to_vec().into(), ..request(ApiKey::SASL_AUTHENTICATE, 0) };
+        let shown = format!("{request:?}");
+        assert!(shown.contains("SaslAuthenticate") && shown.contains("bytes: 7"), "{shown}");
+        assert!(!shown.contains("hunter2") && !shown.contains("104, 117"), "{shown}");
+    }
+
+    #[test]
     fn what_is_kept_is_bounded_in_number_and_bytes_and_all_are_counted() {
         let observed = Observed::default();
         for _ in 0..KEPT + 5 {

@@ -387,6 +387,21 @@ mod tests {
         // Late, but not too late.
         assert_eq!(handshake(&mut harness, connection, "PLAIN").0, 0);
         assert_eq!(token(&mut harness, connection, b"\0bob\0other").error_code, 58);
+        // Nor by another mechanism, were it the same user.
+        let connection = harness.connect();
+        handshake(&mut harness, connection, "PLAIN");
+        assert_eq!(token(&mut harness, connection, b"\0alice\0secret").error_code, 0);
+        assert_eq!(handshake(&mut harness, connection, "OAUTHBEARER").0, 0);
+        assert_eq!(token(&mut harness, connection, &bearer(1_700_003_600)).error_code, 58);
+    }
+
+    #[test]
+    fn a_mechanism_that_the_listener_does_not_have_is_refused_although_it_is_known() {
+        let mut harness = harness(&[]);
+        harness.state.security.mechanisms = vec![vec!["SCRAM-SHA-256".to_owned()]];
+        let connection = harness.connect();
+        assert_eq!(handshake(&mut harness, connection, "PLAIN"), (33, 1));
+        assert!(!is_served(&mut harness, connection));
     }
 
     /// What a client sends whose token is for `alice` until `expires`, in seconds by the cluster's wall clock.

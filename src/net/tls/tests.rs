@@ -3,6 +3,7 @@
 use super::TlsConnector;
 use super::session::Session;
 use crate::config::{Tls, TlsVersion};
+use crate::logged::logged;
 use crate::net::scripted::{Reply, Scripted};
 use crate::net::{Connection, Deadline, Dialer, Epoch, Interrupt, NetConfig, Peer, Readiness, Security, Waker};
 use crate::protocol::Request;
@@ -11,7 +12,8 @@ use crate::{Error, ErrorKind, Result};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig, ServerConnection};
 use std::io::{IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -75,6 +77,28 @@ pub(in crate::net) fn server(issued: &Issued, clients: Option<&Authority>) -> Ar
     let chain = vec![CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
     Arc::new(builder.with_single_cert(chain, key).unwrap())
+}
+
+/// Shows a certificate without having its key.
+#[derive(Debug)]
+struct Impostor(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for Impostor {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.clone())
+    }
+}
+
+impl Impostor {
+    fn server(shown: &Issued, own: &Issued) -> Arc<ServerConfig> {
+        let provider = super::provider::provider().unwrap();
+        let chain = vec![CertificateDer::from_pem_slice(shown.certificate.as_bytes()).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap();
+        let key = provider.key_provider.load_private_key(key).unwrap();
+        let impostor = Self(Arc::new(CertifiedKey::new(chain, key)));
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        Arc::new(builder.with_no_client_auth().with_cert_resolver(Arc::new(impostor)))
+    }
 }
 
 /// A client's session and a server's, with the network between them in memory.
@@ -299,6 +323,80 @@ fn l1_l2_l3_certificates_that_prove_nothing_are_refused_with_the_reason() {
     let any_name = Tls::new().ca_pem(authority.pem()).danger_accept_any_host_name();
     assert!(refusal(&any_name, "localhost", &foreign, None).to_string().contains("not trusted"));
     assert!(refusal(&any_name, "localhost", &past, None).to_string().contains("expired"));
+}
+
+#[test]
+fn l1_a_certificate_proves_nothing_without_its_key_whatever_else_is_not_checked() {
+    let authority = Authority::new();
+    let (shown, own) = (authority.issue(&["localhost"]), authority.issue(&["localhost"]));
+    let trusting = || Tls::new().ca_pem(authority.pem());
+    for version in [TlsVersion::V1_2, TlsVersion::V1_3] {
+        for tls in [trusting(), trusting().danger_accept_any_host_name(), trusting().danger_accept_any_certificate()] {
+            let tls = tls.versions([version]);
+            Pair::new(&tls, "localhost", Impostor::server(&own, &own), 1 << 20).pump().unwrap();
+            let error = Pair::new(&tls, "localhost", Impostor::server(&shown, &own), 1 << 20).pump().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Tls, "{version:?} {tls:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn l2_a_check_that_is_left_out_is_warned_of_when_the_client_is_built() {
+    let authority = Authority::new();
+    let warnings = |tls: Tls| {
+        let (connector, lines) = logged(|| TlsConnector::new(&tls).unwrap());
+        // Not again for each connection.
+        let (_, again) = logged(|| connector.session("localhost").unwrap());
+        assert!(!again.iter().any(|line| line.starts_with("WARN")), "{again:?}");
+        lines.into_iter().filter(|line| line.starts_with("WARN")).collect::<Vec<_>>()
+    };
+    let trusting = || Tls::new().ca_pem(authority.pem());
+    assert_eq!(warnings(trusting()), [""; 0]);
+    let [name] = &warnings(trusting().danger_accept_any_host_name())[..] else { panic!("not one warning") };
+    assert!(name.contains("not checked for the brokers' names"), "{name}");
+    let [all] = &warnings(Tls::new().danger_accept_any_certificate())[..] else { panic!("not one warning") };
+    assert!(all.contains("certificates are not checked"), "{all}");
+}
+
+#[test]
+fn l1_no_authority_is_trusted_beside_the_given_ones_and_no_session_is_resumed() {
+    let (authority, others) = (Authority::new(), Authority::new());
+    let connector = TlsConnector::new(&Tls::new().ca_pem(authority.pem())).unwrap();
+    let config = server(&authority.issue(&["localhost"]), None);
+    for _ in 0..2 {
+        let client = connector.session("localhost").unwrap();
+        let server = ServerConnection::new(config.clone()).unwrap();
+        let mut pair = Pair { client, server, step: 1 << 20, to_client: Vec::new(), received: Vec::new() };
+        pair.pump().unwrap();
+        assert_eq!(pair.server.handshake_kind(), Some(rustls::HandshakeKind::Full));
+    }
+    let text = format!("{:?} {connector:?}", connector.session("localhost").unwrap());
+    assert!(!text.contains("outgoing") && !text.contains("BEGIN"), "{text}");
+    let foreign = others.issue(&["localhost"]);
+    refusal(&Tls::new().ca_pem(authority.pem()), "localhost", &foreign, None);
+}
+
+#[test]
+fn x10_neither_a_key_nor_what_a_session_carries_shows() {
+    let authority = Authority::new();
+    let client = authority.issue(&["client"]);
+    let tls = Tls::new().ca_pem(authority.pem()).identity_pem(client.certificate.clone(), client.key.clone());
+    let connector = TlsConnector::new(&tls).unwrap();
+    let loaded = format!("{connector:?} {connector:#?}");
+    // As text or as the numbers of its bytes.
+    let bytes = format!("{:?}", &client.key.as_bytes()[40..60]);
+    assert!(!loaded.contains(&client.key[40..60]) && !loaded.contains(bytes.trim_matches(['[', ']'])), "{loaded}");
+    let mut pair = Pair::new(
+        &Tls::new().ca_pem(authority.pem()),
+        "localhost",
+        server(&authority.issue(&["localhost"]), None),
+        1 << 20,
+    );
+    pair.pump().unwrap();
+    pair.server.writer().write_all(b"hunter2 of the broker").unwrap();
+    assert!(pair.pump().is_ok() && pair.client.has_plain().unwrap(), "it has come and is not taken");
+    let shown = format!("{:?} {:#?}", pair.client, pair.client);
+    assert!(!shown.contains("hunter2") && !shown.contains("104, 117, 110"), "{shown}");
 }
 
 #[test]

@@ -98,11 +98,34 @@ fn the_two_sides_agree_only_on_one_password() {
 }
 
 #[test]
+fn the_iterations_are_those_the_server_asks_for() {
+    let (client, message) = ScramClient::start(ScramMechanism::Sha256, "u", &Secret::new("pencil"), false).unwrap();
+    let first = ScramFirst::read(ScramMechanism::Sha256, &message).unwrap();
+    let credential = ScramCredential::from_password(ScramMechanism::Sha256, "pencil", vec![1], MIN_ITERATIONS + 1);
+    let (challenge, message) = first.challenge(credential).unwrap();
+    let (verifier, message) = client.server_first(&message).unwrap();
+    verifier.server_final(&challenge.finish(&message).unwrap()).unwrap();
+}
+
+#[test]
 fn two_exchanges_never_share_a_nonce() {
     let start = || ScramClient::start(ScramMechanism::Sha256, "u", &Secret::new("p"), false).unwrap().0.nonce;
     let (one, other) = (start(), start());
     assert_ne!(one, other);
     assert_eq!(one.len(), 32, "24 bytes in base64");
+    // Every byte is random: that one stays the same by chance in so many is not to be expected in the life of the universe.
+    let nonces: Vec<_> = (0..40).map(|_| Base64::decode_vec(&start()).unwrap()).collect();
+    for at in 0..NONCE_BYTES {
+        assert!(nonces.iter().any(|nonce| nonce[at] != nonces[0][at]), "byte {at}");
+    }
+    let challenge = || {
+        let first = ScramFirst::read(ScramMechanism::Sha256, b"n,,n=u,r=n").unwrap();
+        let (_, message) = first.challenge(credential_for_reading()).unwrap();
+        String::from_utf8(message).unwrap()
+    };
+    let (one, other) = (challenge(), challenge());
+    assert!(one.starts_with("r=n") && one.find(',') == Some(2 + 1 + 32), "{one}");
+    assert_ne!(one, other);
 }
 
 #[test]
@@ -157,6 +180,8 @@ fn s5_a_malformed_challenge_is_refused() {
         (",s=c2FsdA==,i=4096,", "extension"),
         (",s=c2FsdA==,i=4096,=x", "extension"),
         (",s=c2FsdA==,i=4096,x", "extension"),
+        (",s=c2FsdA==,i=4096,1x=y", "extension"),
+        (",s=c2FsdA==,i=4096,x=", "extension"),
     ] {
         let message = format!("r={CLIENT_NONCE}x{rest}");
         assert_refused(client(ScramMechanism::Sha256).server_first(message.as_bytes()), why);
@@ -195,6 +220,7 @@ fn s3_only_the_right_signature_is_success() {
         (format!("x=1,v={signature}"), "attribute v"),
         ("e=invalid-proof".into(), "the server says invalid-proof"),
         (format!("e=other-error,v={signature}"), "the server says other-error"),
+        (format!("v={signature},x"), "extension"),
     ] {
         let (verifier, _) = client(ScramMechanism::Sha256).server_first(VECTORS[0].server_first.as_bytes()).unwrap();
         assert_refused(verifier.server_final(message.as_bytes()), why);
@@ -220,6 +246,8 @@ fn a_server_refuses_what_is_no_first_message() {
         ("n,,n=u,r=", "empty"),
         ("n,,n=a=b,r=n", "2C or 3D"),
         ("n,,n=u,r=n,", "extension"),
+        ("n,,n=u,r=n\u{e4}", "not printable"),
+        ("n,,n=u,r=n n", "not printable"),
     ] {
         assert_refused(ScramFirst::read(ScramMechanism::Sha256, message.as_bytes()), why);
     }

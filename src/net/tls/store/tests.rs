@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::Secret;
 use proptest::prelude::*;
+use sha1::{Digest, Sha1};
 
 const KEY_JKS: &[u8] = include_bytes!("testdata/key.jks");
 const KEY_P12: &[u8] = include_bytes!("testdata/key.p12");
@@ -77,6 +78,7 @@ fn encrypted_keys_in_pem_are_read_with_their_own_password() {
         assert_eq!(scalar(&private_key(encrypted, &passwords(None, Some(KEY))).unwrap()), scalar(&plain));
         let wrong = private_key(encrypted, &passwords(Some(KEY), Some(STORE))).unwrap_err();
         assert!(wrong.contains("ssl.key.password"), "{wrong}");
+        assert!(!wrong.contains(STORE) && !wrong.contains(KEY), "{wrong}");
         let missing = private_key(encrypted, &passwords(Some(KEY), None)).unwrap_err();
         assert!(missing.contains("ssl.key.password is needed"), "{missing}");
     }
@@ -94,6 +96,12 @@ fn what_is_wrong_is_said_by_the_name_of_the_setting() {
     assert!(needed.contains("needs its password"), "{needed}");
     let other = private_key(KEY_JKS, &passwords(Some(STORE), None)).unwrap_err();
     assert!(other.contains("ssl.key.password"), "the key's own one is another: {other}");
+    let other = private_key(KEY_JKS, &passwords(Some(STORE), Some("hunter2"))).unwrap_err();
+    assert!(other.contains("ssl.key.password") && !other.contains("hunter2"), "{other}");
+    for store in [KEY_JKS, KEY_P12] {
+        let error = chain(store, &passwords(Some("hunter2"), Some(KEY))).unwrap_err();
+        assert!(error.contains("is wrong") && !error.contains("hunter2"), "{error}");
+    }
     let none = private_key(KEY_JKS, &passwords(None, None)).unwrap_err();
     assert!(none.contains("needs its password"), "{none}");
     for (store, words) in [(TRUST_JKS, "no private key"), (TRUST_P12, "no private key")] {
@@ -107,6 +115,93 @@ fn what_is_wrong_is_said_by_the_name_of_the_setting() {
     }
     let jceks = certificates(&[0xce, 0xce, 0xce, 0xce, 0, 0, 0, 2], None).unwrap_err();
     assert!(jceks.contains("keytool -importkeystore"), "{jceks}");
+}
+
+/// What stands around the entries of a JKS store.
+const JKS_BEGIN: usize = 12;
+const JKS_DIGEST: usize = 20;
+
+/// The entry of a store that has one.
+fn jks_entry(store: &[u8]) -> &[u8] {
+    &store[JKS_BEGIN..store.len() - JKS_DIGEST]
+}
+
+/// A store with these entries, as many as `count` says or not, and the digest that belongs to it.
+fn jks(version: u8, count: u32, entries: &[&[u8]]) -> Vec<u8> {
+    let mut store = [&KEY_JKS[..4], &[0, 0, 0, version], &count.to_be_bytes()].concat();
+    store.extend(entries.concat());
+    let mut hash = Sha1::new();
+    hash.update(STORE.encode_utf16().flat_map(u16::to_be_bytes).collect::<Vec<_>>());
+    hash.update(b"Mighty Aphrodite");
+    hash.update(&store);
+    store.extend(hash.finalize());
+    store
+}
+
+/// The same entry with the last byte of what begins with this changed.
+fn changed(entry: &[u8], what: &[u8], to: u8) -> Vec<u8> {
+    let at = entry.windows(what.len()).position(|window| window == what).expect("it is there") + what.len() - 1;
+    let mut entry = entry.to_vec();
+    entry[at] = to;
+    entry
+}
+
+#[test]
+fn the_first_key_of_a_jks_store_is_the_clients_and_certificates_of_keys_are_not_trusted() {
+    let all = passwords(Some(STORE), Some(KEY));
+    let (certificates_of_key, key) = expected();
+    let (own, trusted) = (jks_entry(KEY_JKS), jks_entry(TRUST_JKS));
+    // A second one that its password does not open: its first encrypted byte, behind the salt, is another.
+    let octets = own.windows(2).rposition(|window| window == [0x30, 0x0e]).expect("the algorithm") + 20;
+    let mut foreign = own.to_vec();
+    foreign[octets + JKS_DIGEST + 5] ^= 1;
+    let store = jks(2, 3, &[trusted, own, &foreign]);
+    assert_eq!(scalar(&private_key(&store, &all).unwrap()), scalar(&key));
+    assert_eq!(chain(&store, &all).unwrap(), certificates_of_key);
+    let password = Secret::new(STORE);
+    assert_eq!(certificates(&store, Some(&password)).unwrap().len(), 1, "that of the key is not trusted");
+    let error = private_key(&jks(2, 2, &[&foreign, own]), &all).unwrap_err();
+    assert!(error.contains("ssl.key.password"), "{error}");
+}
+
+#[test]
+fn a_jks_store_that_lies_is_refused_although_its_digest_is_right() {
+    let (own, trusted) = (jks_entry(KEY_JKS), jks_entry(TRUST_JKS));
+    let of_another_kind = changed(trusted, b"X.509", b'8');
+    let of_no_kind = changed(trusted, &[0, 0, 0, 2], 3);
+    let trailing = [trusted, &[0]].concat();
+    for (name, store) in [
+        ("version", jks(3, 1, &[trusted])),
+        ("kind of certificate", jks(2, 1, &[&of_another_kind])),
+        ("kind of entry", jks(2, 1, &[&of_no_kind])),
+        ("fewer entries", jks(2, 1, &[trusted, trusted])),
+        ("more entries", jks(2, 2, &[trusted])),
+        ("endless entries", jks(2, u32::MAX, &[trusted])),
+        ("a byte more", jks(2, 1, &[&trailing])),
+    ] {
+        for password in [Some(Secret::new(STORE)), None] {
+            let error = certificates(&store, password.as_ref()).unwrap_err();
+            assert!(error.contains("cut or broken"), "{name}: {error}");
+        }
+    }
+    assert!(certificates(&jks(2, 2, &[own, trusted]), Some(&Secret::new(STORE))).is_ok(), "this one does not");
+}
+
+#[test]
+fn a_store_is_told_by_its_first_bytes() {
+    for (bytes, format) in [
+        (KEY_JKS, Format::Jks),
+        (KEY_P12, Format::Pkcs12),
+        (&[0x30, 0x80, 0x02][..], Format::Pkcs12),
+        (&[0x30, 0x81, 0xff], Format::Pkcs12),
+        (&[0xce, 0xce, 0xce, 0xce], Format::Jceks),
+        (CLIENT_PEM, Format::Pem),
+        // What a digit in the text of a PEM begins with.
+        (b"0 note", Format::Pem),
+        (b"", Format::Pem),
+    ] {
+        assert_eq!(Format::of(bytes), format, "{:?}", bytes.get(..4));
+    }
 }
 
 #[test]
