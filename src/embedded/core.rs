@@ -257,6 +257,11 @@ impl Core {
         threads.push(thread);
     }
 
+    #[cfg(test)]
+    pub(super) fn kept_threads(&self) -> usize {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Waits for the end of all threads of connections, except for the one that calls.
     pub(super) fn join_threads(&self) {
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));

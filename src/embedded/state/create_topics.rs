@@ -35,8 +35,8 @@ impl State {
             return Reply::of(CreateTopicsResponse { topics: topics.collect(), ..Default::default() });
         }
         let (topics, duplicates) = without_duplicates(request.topics, |topic| &topic.name);
-        let asked: i64 = topics.iter().map(|topic| i64::from(topic.num_partitions.max(0))).sum();
-        let beyond = asked > i64::from(MAX_PARTITIONS);
+        let asked: usize = topics.iter().map(|topic| self.asked_partitions(topic)).sum();
+        let beyond = asked > MAX_PARTITIONS as usize;
         let mut results = Vec::new();
         for topic in topics {
             let plan = if beyond { Err(too_many()) } else { self.plan_topic(&topic) };
@@ -48,6 +48,16 @@ impl State {
         let twice = |name| refused(name, Refusal::new(ErrorCode::INVALID_REQUEST, DUPLICATE));
         results.extend(duplicates.into_iter().map(twice));
         Reply::of(CreateTopicsResponse { topics: results, ..Default::default() })
+    }
+
+    /// How many partitions a topic is to have, if it can be made.
+    fn asked_partitions(&self, topic: &CreatableTopic) -> usize {
+        let number = match topic.num_partitions {
+            _ if !topic.assignments.is_empty() => return topic.assignments.len(),
+            -1 => self.topic_defaults().0,
+            number => number,
+        };
+        usize::try_from(number).unwrap_or(0)
     }
 
     /// Makes a topic without a request for it.
@@ -322,6 +332,8 @@ mod tests {
             (topic("..", 1, 1), 17, "Topic name is invalid: '..' is not allowed"),
             (topic("__cluster_metadata", 1, 1), 42, "Creation of internal topic __cluster_metadata is prohibited."),
             (topic("t", 0, 1), 37, "Number of partitions was set to an invalid non-positive value."),
+            (topic("t", -5, 1), 37, "Number of partitions was set to an invalid non-positive value."),
+            (topic("t", 1, -5), 38, "Replication factor must be larger than 0, or -1 to use the default value."),
             (topic("t", 1, 0), 38, "Replication factor must be larger than 0, or -1 to use the default value."),
             (
                 topic("t", 1, 3),
@@ -333,7 +345,18 @@ mod tests {
             (both, 42, "A manual partition assignment was specified, but numPartitions was not set to -1."),
             (assigned("t", &[(1, &[1])]), 39, "partitions should be a consecutive 0-based integer sequence"),
             (assigned("t", &[(0, &[1]), (0, &[2])]), 39, "Found multiple manual partition assignments for partition 0"),
+            (
+                assigned("t", &[(0, &[1]), (1, &[1, 2])]),
+                39,
+                "The manual partition assignment includes a partition with 2 replica(s), but this is not consistent with \
+                 previous partitions, which have 1 replica(s).",
+            ),
             (with(vec![config("foo", Some("1"))]), 40, "Unknown topic config name: foo"),
+            (
+                with(vec![config("flush.ms", Some("soon"))]),
+                40,
+                "Invalid value soon for configuration flush.ms: Not a number of type LONG",
+            ),
             (
                 with(vec![config("retention.ms", None), config("flush.ms", None)]),
                 40,
@@ -343,6 +366,23 @@ mod tests {
             let result = create(&mut harness, topic);
             assert_eq!((result.error_code, result.error_message.as_deref()), (code, Some(words)));
             assert!(harness.state.topics.get("t").is_none());
+        }
+    }
+
+    #[test]
+    fn a_request_for_very_many_partitions_makes_none_of_them() {
+        let mut harness = Harness::with(1, &[("num.partitions", "4")]);
+        let one: &[i32] = &[1];
+        let cases = [
+            vec![topic("a", 5000, 1), topic("b", 5001, 1)],
+            vec![topic("a", -1, 1), topic("b", 9_997, 1)],
+            vec![assigned("a", &[0, 1, 2, 3, 4].map(|partition| (partition, one))), topic("b", 9_996, 1)],
+            vec![topic("a", -5, 1), topic("b", 10_001, 1)],
+        ];
+        for topics in cases {
+            let results = harness.call(1, 7, request(topics.clone())).topics;
+            assert_eq!(results.iter().map(|result| result.error_code).collect::<Vec<_>>(), [44, 44], "{topics:?}");
+            assert_eq!(harness.state.topics.iter().count(), 0);
         }
     }
 
@@ -396,6 +436,14 @@ mod tests {
             Some(one),
             39,
             "Attempted to add 2 additional partition(s), but only 1 assignment(s) were specified.",
+        );
+        let two: &[&[i32]] = &[&[1, 2]];
+        refused(
+            3,
+            Some(two),
+            39,
+            "The manual partition assignment includes a partition with 2 replica(s), but this is not consistent with \
+             previous partitions, which have 1 replica(s).",
         );
         refused(20_000, None, 44, "Excessively large number of partitions per request.");
         assert_eq!(ask(&mut harness, 3, None, true).0, 0);

@@ -113,6 +113,8 @@ mod tests {
     use super::super::test_records::*;
     use super::super::test_support::Harness;
     use super::*;
+    use crate::ErrorCode;
+    use crate::protocol::messages::fetch::FetchRequest;
     use std::collections::BTreeMap;
 
     #[test]
@@ -122,16 +124,62 @@ mod tests {
         harness.state.create_topic("t", 1, 1, with("retention.ms", "60000")).unwrap();
         harness.state.create_topic("c", 1, 1, with("cleanup.policy", "compact")).unwrap();
         produce(&mut harness, &batch(2));
-        for _ in 0..3 {
+        let produce_to_c = |harness: &mut Harness| {
             let mut request = produce_request(1, Some(batch(1).bytes()));
             request.topic_data[0].name = "c".into();
             harness.call(1, 12, request);
-        }
-        harness.pass(Duration::from_secs(299));
+        };
+        (0..3).for_each(|_| produce_to_c(&mut harness));
+        let batches = |harness: &Harness, topic| harness.state.log(topic, 0).unwrap().batches().count();
+        harness.pass(Duration::from_secs(15));
+        assert_eq!(batches(&harness, "c"), 2);
+        (0..2).for_each(|_| produce_to_c(&mut harness));
+        harness.pass(Duration::from_secs(15));
+        assert_eq!(batches(&harness, "c"), 2, "again and again");
+        harness.pass(Duration::from_secs(269));
         assert_eq!(harness.state.log("t", 0).unwrap().start_offset(), 0);
-        assert_eq!(harness.state.log("c", 0).unwrap().batches().count(), 2);
         harness.pass(Duration::from_secs(1));
         assert_eq!(harness.state.log("t", 0).unwrap().start_offset(), 2);
+        produce(&mut harness, &batch(2));
+        harness.pass(Duration::from_secs(300));
+        assert_eq!(harness.state.log("t", 0).unwrap().start_offset(), 4, "and again");
+    }
+
+    #[test]
+    fn each_policy_is_for_the_topics_that_have_it() {
+        let mut harness = Harness::new(1);
+        let configs = |policy: &str| {
+            let pairs = [("cleanup.policy", policy), ("retention.ms", "60000")];
+            pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+        };
+        for policy in ["compact", "delete"] {
+            harness.state.create_topic(policy, 1, 1, configs(policy)).unwrap();
+            for _ in 0..3 {
+                let mut request = produce_request(1, Some(batch(1).bytes()));
+                request.topic_data[0].name = policy.into();
+                harness.call(1, 12, request);
+            }
+        }
+        harness.pass(Duration::from_secs(100));
+        assert_eq!(harness.state.log("delete", 0).unwrap().batches().count(), 3, "it is not compacted");
+        harness.pass(Duration::from_secs(1000));
+        let log = harness.state.log("compact", 0).unwrap();
+        assert_eq!((log.start_offset(), log.batches().count()), (0, 2), "nothing of it is too old");
+    }
+
+    #[test]
+    fn a_producer_that_is_silent_is_forgotten_and_who_waits_for_deleted_records_is_told() {
+        let mut harness = Harness::with(1, &[("producer.id.expiration.ms", "1000")]);
+        let configs = BTreeMap::from([("retention.ms".to_owned(), "1000".to_owned())]);
+        harness.state.create_topic("t", 1, 1, configs).unwrap();
+        assert_eq!(produce(&mut harness, &idempotent(1, 7, 0, 0)).error_code, 0);
+        let connection = harness.connect();
+        let waiting = FetchRequest { max_wait_ms: 600_000, min_bytes: 1 << 20, ..fetch_request(0) };
+        assert!(harness.send(connection, 1, 12, waiting).is_none());
+        harness.pass(Duration::from_secs(300));
+        assert_eq!(harness.state.log("t", 0).unwrap().producers().len(), 0);
+        let answer = harness.answer::<FetchRequest>(connection, 12).unwrap();
+        assert_eq!(ErrorCode(answer.responses[0].partitions[0].error_code), ErrorCode::OFFSET_OUT_OF_RANGE);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::LIMIT;
 use crate::embedded::Cluster;
 use crate::protocol::{Reader, Request, Response, Writer, request_header_version, response_header_version};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
 /// A bare connection to a broker.
@@ -37,13 +37,22 @@ impl Bare {
         self.0.write_all(bytes).unwrap();
     }
 
-    /// An answer without its length; `None` if the connection has ended.
+    /// An answer without its length; `None` if the connection has ended. One of both must come.
+    #[track_caller]
     pub(super) fn read(&mut self) -> Option<Vec<u8>> {
         let mut length = [0; 4];
-        self.0.read_exact(&mut length).ok()?;
+        self.read_whole(&mut length)?;
         let mut answer = vec![0; u32::from_be_bytes(length) as usize];
-        self.0.read_exact(&mut answer).ok()?;
+        self.read_whole(&mut answer)?;
         Some(answer)
+    }
+
+    #[track_caller]
+    fn read_whole(&mut self, bytes: &mut [u8]) -> Option<()> {
+        let read = self.0.read_exact(bytes);
+        let is_late = |error: &std::io::Error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+        assert!(!read.as_ref().is_err_and(is_late), "neither an answer nor the end of the connection");
+        read.ok()
     }
 
     pub(super) fn ask(&mut self, key: i16, version: i16, body: &[u8]) -> Option<Vec<u8>> {
@@ -88,7 +97,7 @@ impl Bare {
     pub(super) fn is_closed(&mut self) -> bool {
         match self.0.read(&mut [0]) {
             Ok(n) => n == 0,
-            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+            Err(error) => error.kind() == ErrorKind::ConnectionReset,
         }
     }
 

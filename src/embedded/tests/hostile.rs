@@ -3,6 +3,7 @@
 use super::{Bare, LIMIT, eventually};
 use crate::embedded::Cluster;
 use crate::protocol::messages::ApiKey;
+use std::io::Write;
 use std::time::Duration;
 
 fn serves(cluster: &Cluster) -> bool {
@@ -116,6 +117,32 @@ fn a_silent_client_is_closed_after_the_idle_time_and_a_half_sent_request_too() {
     let mut half = Bare::connect(&cluster, 1);
     half.write(&[0, 0, 0, 100, 1, 2]);
     assert!(half.is_closed());
+}
+
+#[test]
+fn a_client_that_asks_and_never_reads_is_closed_after_the_idle_time() {
+    let cluster = Cluster::builder(1).set("connections.max.idle.ms", "300").start().unwrap();
+    cluster.create_topic("t", 1000).unwrap();
+    let bare = Bare::connect(&cluster, 1);
+    // Each answer is about 30 KB; the last are more than the buffers on the way take.
+    let asking = Bare::frame(3, 1, &[255; 4]);
+    let sender = std::thread::spawn(move || while (&bare.0).write_all(&asking).is_ok() {});
+    eventually("the end of the connection", || {
+        cluster.requests(ApiKey::METADATA).len() > 1 && cluster.connections(1) == 0
+    });
+    sender.join().unwrap();
+}
+
+#[test]
+fn the_threads_of_connections_that_have_ended_are_forgotten() {
+    let cluster = Cluster::start(1).unwrap();
+    for _ in 0..50 {
+        assert!(Bare::connect(&cluster, 1).ask(18, 0, &[]).is_some());
+    }
+    eventually("the end of most threads", || {
+        assert!(Bare::connect(&cluster, 1).ask(18, 0, &[]).is_some());
+        cluster.core.kept_threads() < 10
+    });
 }
 
 #[test]

@@ -84,6 +84,12 @@ fn a_topics_config_is_its_own_or_the_brokers_or_the_default() {
 }
 
 #[test]
+fn a_broker_that_keeps_records_for_ever_says_so_in_every_unit() {
+    let mut harness = harness(&[("log.retention.hours", "-1")]);
+    assert_eq!(value(&mut harness, TOPIC, "t", "retention.ms").0, "-1");
+}
+
+#[test]
 fn a_brokers_config_is_its_own_or_that_of_all_or_what_it_was_started_with() {
     let mut harness = harness(&[("log.cleaner.threads", "2")]);
     let synonyms = |harness: &mut Harness| value(harness, BROKER, "1", "log.cleaner.threads");

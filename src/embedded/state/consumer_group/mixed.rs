@@ -1,5 +1,7 @@
 //! Groups with simulated members of both protocols, which become groups of the other kind on the way.
 
+mod members;
+
 use super::super::test_support::Harness;
 use super::simulation::Client;
 use super::{LEAVE, Refusal};
@@ -342,6 +344,7 @@ fn a_classic_group_is_upgraded_when_a_consumer_member_joins_and_downgraded_when_
         assert_eq!((described.error_code, kinds), (0, vec![0, 0, 1]));
         world.consumer_leaves(0);
         assert_eq!((world.kind(), world.group_state()), ("classic", "PreparingRebalance"));
+        assert_eq!(world.harness.state.groups.classic("g").unwrap().generation, generation + 1, "it goes on counting");
         world.settle();
         assert_eq!(world.kind(), "classic");
         assert!(world.classic.iter().all(|client| client.generation >= generation + 2));
@@ -386,9 +389,11 @@ fn a_static_member_changes_its_protocol_both_ways_and_keeps_what_it_has() {
     let mut world = World::new(&[]);
     world.classic = vec![Classic::new(false, Some("i")), Classic::new(false, None)];
     world.settle();
-    world.classic.remove(0);
+    let generation = world.classic.remove(0).generation;
     world.consumer();
     world.consumers[0].instance_id = Some("i".into());
+    world.beat_consumer(0);
+    assert_eq!((world.kind(), world.consumers[0].epoch), ("consumer", generation), "nothing else has changed");
     world.settle();
     assert_eq!((world.kind(), world.consumers[0].owned.values().flatten().count()), ("consumer", 3));
     let generation = world.classic[0].generation;
@@ -413,7 +418,7 @@ fn classic_members_in_a_consumer_group_have_to_come_in_time() {
             super::super::groups::Group::Classic(_) => false,
         })
     };
-    for _ in 0..2 {
+    for _ in 0..5 {
         world.harness.pass(Duration::from_millis(9_000));
         world.beat_consumer(0);
         world.drive(0);

@@ -87,7 +87,7 @@ impl ConsumerGroup {
 
 #[cfg(test)]
 mod tests {
-    use super::super::member::Member;
+    use super::super::member::{ClassicPart, Member};
     use super::*;
     use std::collections::BTreeMap;
 
@@ -101,6 +101,15 @@ mod tests {
         let member = Member { id: "m".into(), epoch: 5, assigned, pending_revocation, topics, ..Default::default() };
         let mut group = ConsumerGroup::default();
         group.members.insert("m".into(), member);
+        group
+    }
+
+    /// The same with its member in the classic protocol.
+    fn group_of_classic() -> ConsumerGroup {
+        let mut group = group();
+        let (session_timeout, protocols, joins_by, syncs_by) = Default::default();
+        let classic = Some(ClassicPart { session_timeout, protocols, joins_by, syncs_by });
+        group.members.values_mut().for_each(|member| member.classic = classic.clone());
         group
     }
 
@@ -135,6 +144,18 @@ mod tests {
             "a transaction that names no member"
         );
         assert!(ConsumerGroup::default().check_committer(by("", -1, 8)).is_ok());
+    }
+
+    #[test]
+    fn a_classic_member_commits_in_any_version_and_knows_of_generations_alone() {
+        let group = group_of_classic();
+        let code = |by: Committer<'_>| group.check_committer(by).err();
+        assert_eq!([code(by("m", 5, 2)), code(by("m", 5, 8))], [None, None]);
+        assert_eq!(code(by("m", 6, 8)), Some(ErrorCode::ILLEGAL_GENERATION));
+        let old = group.check_committer(by("m", 4, 8)).unwrap();
+        let check = |partition| old.check([(T, partition)].into_iter());
+        assert_eq!([check(0), check(1)], [Ok(()), Err(ErrorCode::ILLEGAL_GENERATION)]);
+        assert_eq!(group.check_fetch(Some("m"), 4), Err(ErrorCode::ILLEGAL_GENERATION));
     }
 
     #[test]

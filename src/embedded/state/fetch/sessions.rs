@@ -212,7 +212,7 @@ impl Sessions {
     }
 
     /// Whether a session of so many partitions has a place: a free one, that of one not used for long, or that of a
-    /// smaller one that has had its time.
+    /// smaller one that was still used when it had had its time.
     fn make_room(&mut self, context: &Context, size: usize, slots: usize) -> bool {
         let broker = (context.broker, i32::MIN)..=(context.broker, i32::MAX);
         if self.0.range(broker.clone()).count() < slots {
@@ -222,9 +222,10 @@ impl Sessions {
         let stale = self.0.range(broker.clone()).min_by_key(|(_, session)| session.last_used);
         let stale = stale.filter(|(_, session)| age(session.last_used) > EVICTION_AGE);
         let smaller = || {
-            let old = self.0.range(broker).filter(|(_, session)| age(session.created) > EVICTION_AGE);
+            let had_its_time = |session: &Session| session.last_used.saturating_sub(session.created) > EVICTION_AGE;
+            let old = self.0.range(broker).filter(|(_, session)| had_its_time(session));
             let smallest = old.min_by_key(|(_, session)| session.partitions.len());
-            smallest.filter(|(_, session)| session.partitions.len() <= size)
+            smallest.filter(|(_, session)| session.partitions.len() < size)
         };
         let victim = stale.or_else(smaller).map(|(place, _)| *place);
         victim.is_some_and(|place| self.0.remove(&place).is_some())
@@ -233,4 +234,14 @@ impl Sessions {
 
 fn next_epoch(epoch: i32) -> i32 {
     if epoch == i32::MAX { 1 } else { epoch + 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epochs_go_on_at_1_after_the_largest() {
+        assert_eq!([0, 1, i32::MAX - 1, i32::MAX].map(next_epoch), [1, 2, i32::MAX, 1]);
+    }
 }

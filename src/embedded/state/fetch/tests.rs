@@ -1,7 +1,7 @@
 use super::super::test_records::*;
 use super::super::test_support::Harness;
 use super::*;
-use crate::protocol::messages::fetch::FetchTopic;
+use crate::protocol::messages::fetch::{FetchPartition, FetchTopic};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -103,6 +103,51 @@ fn a_fetch_waits_for_enough_bytes_or_its_time() {
 }
 
 #[test]
+fn the_brokers_limit_goes_for_what_is_read_and_what_is_waited_for() {
+    let mut harness = Harness::with(1, &[("fetch.max.bytes", "1024")]);
+    harness.state.create_topic("t", 1, 1, BTreeMap::new()).unwrap();
+    for _ in 0..20 {
+        produce(&mut harness, &batch(1));
+    }
+    assert_eq!(fetch(&mut harness, waiting(0, 1 << 20)).records.unwrap().len(), 1024);
+}
+
+#[test]
+fn no_more_of_a_partition_counts_than_may_be_read_of_it() {
+    let mut harness = harness();
+    let size = batch(1).bytes().len() as i32;
+    for _ in 0..3 {
+        produce(&mut harness, &batch(1));
+    }
+    let mut request = waiting(0, 2 * size);
+    request.topics[0].partitions[0].partition_max_bytes = size;
+    let connection = harness.connect();
+    assert!(harness.send(connection, 1, 12, request).is_none());
+    harness.pass(milliseconds(500));
+    let response = harness.answer::<FetchRequest>(connection, 12).unwrap();
+    assert_eq!(offsets(&response.responses[0].partitions[0]), [0]);
+}
+
+#[test]
+fn replicas_read_from_the_leader_alone() {
+    let mut harness = Harness::new(2);
+    harness.state.create_topic_on("t", vec![vec![1, 2]], BTreeMap::new()).unwrap();
+    let request = FetchRequest { replica_id: 1, ..fetch_request(0) };
+    let code = harness.call(2, 12, request).responses[0].partitions[0].error_code;
+    assert_eq!(code, ErrorCode::NOT_LEADER_OR_FOLLOWER.0);
+}
+
+#[test]
+fn a_topic_of_zstd_is_not_for_readers_that_do_not_know_it() {
+    let mut harness = Harness::new(1);
+    let configs = BTreeMap::from([("compression.type".to_owned(), "zstd".to_owned())]);
+    harness.state.create_topic("t", 1, 1, configs).unwrap();
+    for (version, code) in [(9, ErrorCode::UNSUPPORTED_COMPRESSION_TYPE), (10, ErrorCode::NONE)] {
+        assert_eq!(harness.call(1, version, fetch_request(0)).responses[0].partitions[0].error_code, code.0);
+    }
+}
+
+#[test]
 fn a_fetch_of_a_client_that_has_gone_is_forgotten() {
     let mut harness = harness();
     let connection = harness.connect();
@@ -172,6 +217,8 @@ fn a_reader_whose_history_was_cut_is_told_where() {
     produce(&mut harness, &batch(1));
     let data = fetch(&mut harness, after(4, 2));
     assert_eq!((data.diverging_epoch.epoch, data.diverging_epoch.end_offset), (1, 5));
+    harness.state.topics.partition_mut("t", 0).unwrap().log.advance_start(2);
+    assert_eq!(fetch(&mut harness, after(1, 2)).error_code, ErrorCode::OFFSET_OUT_OF_RANGE.0, "it is deleted");
 }
 
 #[test]
@@ -216,6 +263,10 @@ fn the_leader_names_the_replica_in_the_readers_rack() {
     let from = |rack: &str| FetchRequest { rack_id: rack.into(), ..waiting(0, 1) };
     let data = fetch(&mut harness, from("b"));
     assert_eq!((data.preferred_read_replica, data.records, data.high_watermark), (2, Some(Bytes::new()), 1));
+    let session = |id, epoch, topics| FetchRequest { rack_id: "b".into(), ..in_session(id, epoch, topics) };
+    let id = harness.call(1, 12, session(0, 0, fetch_request(0).topics)).session_id;
+    let again = harness.call(1, 12, session(id, 1, Vec::new()));
+    assert_eq!(again.responses[0].partitions[0].preferred_read_replica, 2, "as often as it is asked");
     for rack in ["a", "c", ""] {
         let data = fetch(&mut harness, from(rack));
         assert_eq!((data.preferred_read_replica, offsets(&data)), (-1, vec![0]), "{rack}");
@@ -266,6 +317,36 @@ fn a_session_remembers_and_tells_only_what_changed() {
     assert_eq!((ended.session_id, ended.responses.len()), (0, 0));
     let gone = harness.call(1, 12, in_session(id, 5, Vec::new()));
     assert_eq!(gone.error_code, ErrorCode::FETCH_SESSION_ID_NOT_FOUND.0);
+}
+
+#[test]
+fn a_session_tells_of_a_new_start_and_of_a_history_that_was_cut() {
+    let mut harness = harness();
+    produce(&mut harness, &batch(5));
+    harness.state.truncate("t", 0, 3).unwrap();
+    produce(&mut harness, &batch(1));
+    let opened = harness.call(1, 12, in_session(0, 0, fetch_request(4).topics));
+    let id = opened.session_id;
+    harness.state.topics.partition_mut("t", 0).unwrap().log.advance_start(1);
+    let deleted = harness.call(1, 12, in_session(id, 1, Vec::new()));
+    assert_eq!(deleted.responses[0].partitions[0].log_start_offset, 1);
+    let mut topics = fetch_request(4).topics;
+    topics[0].partitions[0].last_fetched_epoch = 0;
+    let cut = harness.call(1, 12, in_session(id, 2, topics));
+    assert_eq!(cut.responses[0].partitions[0].diverging_epoch.end_offset, 3);
+}
+
+#[test]
+fn a_request_whose_session_went_on_while_it_waited_is_refused() {
+    let mut harness = harness();
+    let id = harness.call(1, 12, in_session(0, 0, fetch_request(0).topics)).session_id;
+    let connection = harness.connect();
+    let patient = FetchRequest { max_wait_ms: 500, ..in_session(id, 1, Vec::new()) };
+    assert!(harness.send(connection, 1, 12, patient).is_none());
+    assert_eq!(harness.call(1, 12, in_session(id, 2, Vec::new())).error_code, 0, "over another connection");
+    produce(&mut harness, &batch(1));
+    let response = harness.answer::<FetchRequest>(connection, 12).unwrap();
+    assert_eq!(response.error_code, ErrorCode::INVALID_FETCH_SESSION_EPOCH.0);
 }
 
 #[test]
@@ -327,6 +408,29 @@ fn sessions_are_bounded_and_old_ones_make_room() {
 }
 
 #[test]
+fn a_session_makes_room_for_a_larger_one_once_it_has_had_its_time() {
+    let mut harness = Harness::with(1, &[("max.incremental.fetch.session.cache.slots", "1")]);
+    harness.state.create_topic_on("t", vec![vec![1]; 2], BTreeMap::new()).unwrap();
+    let open = |harness: &mut Harness, partitions: i32| {
+        let mut topics = fetch_request(0).topics;
+        let partition = topics[0].partitions.remove(0);
+        topics[0].partitions =
+            (0..partitions).map(|index| FetchPartition { partition: index, ..partition.clone() }).collect();
+        harness.call(1, 12, in_session(0, 0, topics)).session_id
+    };
+    let first = open(&mut harness, 1);
+    harness.pass(Duration::from_secs(100));
+    harness.call(1, 12, in_session(first, 1, Vec::new()));
+    harness.pass(Duration::from_secs(30));
+    assert_eq!(open(&mut harness, 2), 0, "it was not old when it was used last");
+    harness.call(1, 12, in_session(first, 2, Vec::new()));
+    assert_eq!(open(&mut harness, 1), 0, "as large is not larger");
+    assert!(open(&mut harness, 2) > 0);
+    let evicted = harness.call(1, 12, in_session(first, 3, Vec::new()));
+    assert_eq!(evicted.error_code, ErrorCode::FETCH_SESSION_ID_NOT_FOUND.0);
+}
+
+#[test]
 fn unknown_topics_and_partitions_are_told() {
     let mut harness = harness();
     let mut request = waiting(0, 1);
@@ -345,12 +449,14 @@ fn a_topic_made_anew_is_not_the_one_of_the_session() {
     let mut harness = harness();
     let mut topics = fetch_request(0).topics;
     topics[0].topic_id = harness.state.topics.get("t").unwrap().id;
-    let opened = harness.call(1, 13, in_session(0, 0, topics));
+    let opened = harness.call(1, 13, in_session(0, 0, topics.clone()));
     assert_eq!(opened.responses[0].partitions[0].error_code, 0);
     harness.state.topics.remove("t");
     let gone = harness.call(1, 13, in_session(opened.session_id, 1, Vec::new()));
     assert_eq!(gone.responses[0].partitions[0].error_code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0);
+    let named = harness.call(1, 13, in_session(opened.session_id, 2, topics));
+    assert_eq!(named.responses[0].partitions[0].error_code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0, "it had a name");
     harness.state.create_topic("t", 1, 1, BTreeMap::new()).unwrap();
-    let other = harness.call(1, 13, in_session(opened.session_id, 2, Vec::new()));
+    let other = harness.call(1, 13, in_session(opened.session_id, 3, Vec::new()));
     assert_eq!(other.responses[0].partitions[0].error_code, ErrorCode::INCONSISTENT_TOPIC_ID.0);
 }

@@ -98,7 +98,7 @@ pub(in crate::embedded) fn check(records: Option<&Bytes>, zstd: bool) -> Checked
         return no_batch("there must be exactly one record batch for each partition");
     }
     let size = batch.bytes().len();
-    match sound(batch) {
+    match sound(batch, UNPACKED_BYTES) {
         Ok(batch) => Checked::Sound(batch),
         Err(refusal) => Checked::Bad(size, refusal),
     }
@@ -122,7 +122,8 @@ fn contradictory(bytes: &Bytes) -> Checked {
     Checked::Bad(size.min(bytes.len()), code.into())
 }
 
-fn sound(batch: RecordBatch) -> Result<CheckedBatch, Refusal> {
+/// What is in a batch that unpacks to no more than so many bytes.
+pub(super) fn sound(batch: RecordBatch, unpacked: usize) -> Result<CheckedBatch, Refusal> {
     let invalid = |message: String| Refusal::new(ErrorCode::INVALID_RECORD, message);
     if batch.base_offset() != 0 {
         return Err(invalid(format!("a batch to be written has the base offset {}, not 0", batch.base_offset())));
@@ -143,7 +144,7 @@ fn sound(batch: RecordBatch) -> Result<CheckedBatch, Refusal> {
     }
     // Kafka has no code for a stream that can't be unpacked.
     let compression = batch.compression().map_err(|_| ErrorCode::UNKNOWN_SERVER_ERROR)?;
-    let decoded = batch.decode(&mut Decompressor::new(), UNPACKED_BYTES);
+    let decoded = batch.decode(&mut Decompressor::new(), unpacked);
     let decoded = decoded.map_err(|error| match error.kind() {
         crate::ErrorKind::TooLarge => ErrorCode::MESSAGE_TOO_LARGE,
         _ => ErrorCode::UNKNOWN_SERVER_ERROR,

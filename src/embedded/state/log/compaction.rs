@@ -16,21 +16,19 @@ impl Log {
         }
         let dirty = self.available(self.compacted_to, end_offset);
         let cleanable = self.available(self.start_offset, end_offset);
-        if dirty == 0 || (dirty as f64) < config.min_cleanable_dirty_ratio * cleanable as f64 {
+        if dirty as f64 <= config.min_cleanable_dirty_ratio * cleanable as f64 {
             return;
         }
         let latest = self.latest_by_key(end_offset);
-        let mut admitted = self.admitted();
         let mut kept = VecDeque::with_capacity(self.batches.len());
         for stored in self.batches.drain(..) {
-            let visible = admitted.admits(&stored.batch).unwrap_or(true);
             if stored.batch.is_control() || stored.batch.base_offset() >= end_offset {
                 kept.push_back(stored);
                 continue;
             }
             let tombstones = now_ms.saturating_sub(stored.written_ms) < config.delete_retention_ms;
             let wanted = |offset: i64, key: &[u8], has_value: bool| {
-                visible && latest.get(key) == Some(&offset) && (has_value || tombstones)
+                latest.get(key) == Some(&offset) && (has_value || tombstones)
             };
             kept.extend(cleaned(stored, wanted));
         }
@@ -46,7 +44,8 @@ impl Log {
     /// The offset of the last record of each key, without those of aborted transactions.
     fn latest_by_key(&self, end_offset: i64) -> HashMap<Vec<u8>, i64> {
         let mut latest = HashMap::new();
-        let mut admitted = self.admitted();
+        let aborted = self.aborted.iter().map(|aborted| (aborted.producer_id, aborted.first_offset));
+        let mut admitted = AbortedTransactions::new(aborted);
         let mut decompressor = Decompressor::new();
         for batch in self.batches().take_while(|batch| batch.base_offset() < end_offset) {
             if !admitted.admits(batch).unwrap_or(false) {
@@ -60,10 +59,6 @@ impl Log {
             }
         }
         latest
-    }
-
-    fn admitted(&self) -> AbortedTransactions {
-        AbortedTransactions::new(self.aborted.iter().map(|aborted| (aborted.producer_id, aborted.first_offset)))
     }
 }
 

@@ -24,6 +24,17 @@ fn checked(records: &[(&str, Option<&str>)], producer: (i64, i16, i32), transact
     }
 }
 
+/// A batch of records with these timestamps and the same key.
+fn at(timestamps: &[i64]) -> CheckedBatch {
+    let mut builder = BatchBuilder::new(Vec::new());
+    timestamps.iter().for_each(|at| _ = builder.append(*at, Some(b"a"), Some(b"value"), &[]).unwrap());
+    let sealed = builder.seal(Compression::None, &mut Compressor::default()).unwrap();
+    match check(Some(sealed.bytes()), true) {
+        Checked::Sound(batch) => batch,
+        other => panic!("{other:?}"),
+    }
+}
+
 fn append(log: &mut Log, keys: &[&str], producer: (i64, i16, i32), transactional: bool, epoch: i32) -> i64 {
     let records: Vec<_> = keys.iter().map(|key| (*key, Some("value"))).collect();
     let batch = checked(&records, producer, transactional);
@@ -66,6 +77,18 @@ fn the_stable_end_is_where_the_first_open_transaction_begins() {
 }
 
 #[test]
+fn what_has_been_deleted_is_neither_unstable_nor_aborted() {
+    let mut log = Log::default();
+    append(&mut log, &["a", "b"], (1, 0, 0), true, 0);
+    assert!(log.advance_start(1));
+    assert_eq!(log.last_stable_offset(), 1, "not before the start");
+    assert_eq!(log.end_transaction(&marker(1, 0, false, 0), 0, NOW), Ok(2));
+    assert_eq!(log.aborted_between(2, 3).count(), 1, "its marker is still there");
+    assert!(log.advance_start(3));
+    assert_eq!(log.aborted_between(0, 3).count(), 0);
+}
+
+#[test]
 fn markers_are_fenced_and_transactions_exclude_other_writes() {
     let mut log = Log::default();
     append(&mut log, &["a"], (1, 5, 0), true, 0);
@@ -91,6 +114,7 @@ fn truncation_cuts_within_a_batch_and_takes_the_state_back() {
     log.truncate(99);
     assert_eq!(log.end_offset(), 6, "not that long");
     log.truncate(2);
+    assert_eq!([1, 2].map(|epoch| log.end_offset_for_epoch(epoch)), [None, None], "nothing is left of them");
     assert_eq!((offsets(&log), log.end_offset(), log.last_stable_offset()), (vec![0, 1], 2, 2));
     assert_eq!((log.aborted_between(0, 9).count(), log.producers().len()), (0, 1));
     assert_eq!(log.producers().get(1).unwrap().last_sequence(), 1);
@@ -99,6 +123,8 @@ fn truncation_cuts_within_a_batch_and_takes_the_state_back() {
     assert_eq!(log.end_offset_for_epoch(3), Some((3, 3)));
     log.truncate(0);
     assert_eq!((log.end_offset(), log.size(), log.producers().len()), (0, 0, 0));
+    log.truncate(-5);
+    assert_eq!((log.start_offset(), log.end_offset()), (0, 0));
 }
 
 #[test]
@@ -132,9 +158,31 @@ fn retention_deletes_by_age_and_by_size_to_the_batch() {
 }
 
 #[test]
+fn records_without_a_time_are_as_old_as_their_write_and_without_a_limit_nothing_is_too_old() {
+    let mut log = Log::default();
+    log.append(at(&[-1, -1]), &config(&[]), 0, NOW).unwrap();
+    log.apply_retention(&config(&[("retention.ms", "-1")]), NOW + 1_000_000_000_000);
+    log.apply_retention(&config(&[("retention.ms", "1000")]), NOW + 1000);
+    assert_eq!((offsets(&log), log.max_timestamp()), (vec![0, 1], None));
+    log.apply_retention(&config(&[("retention.ms", "1000")]), NOW + 1001);
+    assert_eq!((offsets(&log), log.start_offset()), (vec![], 2));
+}
+
+#[test]
+fn a_record_is_found_by_its_time_among_those_that_are_left() {
+    let mut log = Log::default();
+    log.append(at(&[NOW, NOW + 5, NOW + 9]), &config(&[]), 0, NOW).unwrap();
+    let found = |log: &Log| log.find_timestamp(NOW).map(|found| (found.offset, found.timestamp));
+    assert_eq!(found(&log), Some((0, NOW)));
+    log.advance_start(1);
+    assert_eq!(found(&log), Some((1, NOW + 5)), "the batch is there, its first record is deleted");
+}
+
+#[test]
 fn memory_is_given_back_oldest_first_with_producers_that_are_gone() {
     let mut log = Log::default();
     append(&mut log, &["a"], (1, 0, 0), false, 0);
+    assert_eq!(log.memory(), log.size() + BATCH_OVERHEAD + PRODUCER_OVERHEAD);
     for sequence in 0..20 {
         append(&mut log, &["a"], (2, 0, sequence), false, 0);
     }
@@ -167,6 +215,48 @@ fn compaction_keeps_the_last_of_each_key_and_the_offsets() {
     log.end_transaction(&marker(2, 0, true, 0), 0, NOW).unwrap();
     log.compact(&config, NOW + 2000);
     assert_eq!(offsets(&log), [2, 4, 6, 7, 8], "the tombstone has had its time");
+}
+
+#[test]
+fn compaction_leaves_young_batches_alone_and_nothing_of_those_without_a_record_that_is_wanted() {
+    let settings =
+        [("cleanup.policy", "compact"), ("min.compaction.lag.ms", "1000"), ("min.cleanable.dirty.ratio", "0")];
+    let config = config(&settings);
+    let mut log = Log::default();
+    for written in [NOW, NOW + 500, NOW + 500] {
+        log.append(at(&[NOW]), &config, 0, written).unwrap();
+    }
+    log.compact(&config, NOW + 1000);
+    assert_eq!(offsets(&log), [0, 1, 2], "the second is not old enough to replace the first");
+    log.compact(&config, NOW + 1500);
+    assert_eq!((offsets(&log), log.batches().count()), (vec![1, 2], 2));
+}
+
+#[test]
+fn what_comes_in_place_of_compacted_records_is_compacted_as_well() {
+    let config = config(&[("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "0")]);
+    let mut log = Log::default();
+    for _ in 0..4 {
+        append(&mut log, &["a"], NOBODY, false, 0);
+    }
+    log.compact(&config, NOW);
+    log.truncate(1);
+    for _ in 0..3 {
+        append(&mut log, &["a"], NOBODY, false, 1);
+    }
+    log.compact(&config, NOW);
+    assert_eq!(offsets(&log), [2, 3]);
+}
+
+#[test]
+fn compaction_needs_more_than_its_ratio() {
+    let config = config(&[("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "1")]);
+    let mut log = Log::default();
+    for _ in 0..4 {
+        append(&mut log, &["a"], NOBODY, false, 0);
+    }
+    log.compact(&config, NOW);
+    assert_eq!(offsets(&log), [0, 1, 2, 3], "more than all of it can't be dirty");
 }
 
 #[test]
@@ -225,6 +315,20 @@ fn expired_producers_are_forgotten_but_not_their_transactions() {
 }
 
 #[test]
+fn a_marker_is_a_sign_of_life_of_its_producer() {
+    let mut log = Log::default();
+    append(&mut log, &["a"], (1, 0, 0), true, 0);
+    log.end_transaction(&marker(1, 0, true, 0), 0, NOW + 5000).unwrap();
+    log.expire_producers(NOW + 4999);
+    assert!(log.producers().get(1).is_some());
+    for (start, known) in [(1, true), (2, false)] {
+        log.advance_start(start);
+        log.shrink(u64::MAX);
+        assert_eq!(log.producers().get(1).is_some(), known, "from {start} on");
+    }
+}
+
+#[test]
 fn whatever_happens_to_a_log_it_stays_whole() {
     for seed in 0..100 {
         let mut random = fastrand::Rng::with_seed(seed);
@@ -270,6 +374,19 @@ fn is_whole(log: &Log, seed: u64) {
         assert!(scan.error.is_none() && scan.incomplete.is_none(), "{seed}");
         assert_eq!(scan.next_offset.unwrap_or(offset), read.next_offset, "{seed}");
     }
+}
+
+#[test]
+fn a_batch_that_unpacks_to_more_than_there_may_be_is_too_large() {
+    let codec = super::super::test_records::any_codec();
+    let mut builder = BatchBuilder::new(Vec::new());
+    builder.append(NOW, None, Some(&[0; 10_000]), &[]).unwrap();
+    let sealed = builder.seal(codec, &mut Compressor::default()).unwrap();
+    let batch = || only_batch(sealed.bytes().to_vec()).unwrap();
+    assert!(checked::sound(batch(), 11_000).is_ok());
+    let refused = checked::sound(batch(), 9_000).map(|_| ()).map_err(|refusal| refusal.code);
+    let expected = if codec == Compression::None { Ok(()) } else { Err(ErrorCode::MESSAGE_TOO_LARGE) };
+    assert_eq!(refused, expected, "of what is packed");
 }
 
 #[test]

@@ -2,6 +2,7 @@ use super::super::test_records::*;
 use super::super::test_support::Harness;
 use super::*;
 use crate::batch::Compression;
+use crate::protocol::messages::produce::PartitionProduceData;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -55,6 +56,14 @@ fn what_is_no_batch_is_refused() {
     let mut short = good.to_vec();
     short[8..12].copy_from_slice(&5i32.to_be_bytes());
     assert_eq!(produce_bytes(&mut harness, short.into()).error_code, code(ErrorCode::CORRUPT_MESSAGE));
+    let mut unknown = good.to_vec();
+    (unknown[8..12]).copy_from_slice(&i32::MAX.to_be_bytes());
+    unknown[16] = 7;
+    assert_eq!(
+        produce_bytes(&mut harness, unknown.into()).error_code,
+        code(ErrorCode::CORRUPT_MESSAGE),
+        "not too large"
+    );
     assert_eq!(harness.state.log("t", 0).unwrap().end_offset(), 0);
 }
 
@@ -70,7 +79,12 @@ fn altered(batch: &Batch, change: impl Fn(&mut Vec<u8>)) -> Bytes {
 #[test]
 fn a_batch_that_contradicts_itself_is_invalid() {
     let mut harness = harness(&[]);
-    let invalid: [(&str, Bytes); 7] = [
+    let nothing = |bytes: &mut Vec<u8>| {
+        bytes[23..27].fill(0xff);
+        bytes[57..61].fill(0);
+    };
+    let invalid: [(&str, Bytes); 8] = [
+        ("neither records nor offsets", altered(&batch(2), nothing)),
         ("base offset", altered(&batch(2), |bytes| bytes[7] = 1)),
         ("last offset delta", altered(&batch(2), |bytes| bytes[26] = 5)),
         ("more records than offsets", altered(&batch(2), |bytes| bytes[60] = 9)),
@@ -92,9 +106,25 @@ fn a_batch_that_contradicts_itself_is_invalid() {
 
 #[test]
 fn a_batch_larger_than_the_topic_takes_is_refused() {
-    let mut harness = harness(&[("max.message.bytes", "200")]);
-    assert_eq!(outcome(&mut harness, &batch(1)), (0, 0));
-    assert_eq!(outcome(&mut harness, &batch(50)), (code(ErrorCode::MESSAGE_TOO_LARGE), -1));
+    let size = batch(2).bytes().len();
+    let mut harness = harness(&[("max.message.bytes", &size.to_string())]);
+    assert_eq!(outcome(&mut harness, &batch(2)), (0, 0));
+    let mut one_more = batch(2);
+    one_more.records[1].2 = Some("value+");
+    assert_eq!(one_more.bytes().len(), size + 1);
+    let refused = produce(&mut harness, &one_more);
+    assert_eq!((refused.error_code, refused.base_offset), (code(ErrorCode::MESSAGE_TOO_LARGE), -1));
+    assert_eq!(refused.log_start_offset, -1, "the log was not asked");
+    let mut damaged = batch(50).bytes().to_vec();
+    *damaged.last_mut().unwrap() ^= 1;
+    assert_eq!(produce_bytes(&mut harness, damaged.into()).error_code, code(ErrorCode::MESSAGE_TOO_LARGE));
+}
+
+#[test]
+fn a_batch_that_is_too_large_as_the_topic_wants_it_is_refused() {
+    let mut harness = harness(&[("max.message.bytes", "300"), ("compression.type", "uncompressed")]);
+    let packed = Batch { codec: any_codec(), ..batch(50) };
+    assert_eq!(outcome(&mut harness, &packed).0, code(ErrorCode::MESSAGE_TOO_LARGE));
 }
 
 #[test]
@@ -129,6 +159,10 @@ fn timestamps_out_of_range_are_named() {
         assert_eq!(refused.record_errors.len(), 1);
         assert_eq!(refused.record_errors[0].batch_index, 2);
     }
+    let mut timeless = at(-1001);
+    timeless.records[0].0 = -1;
+    let records = produce(&mut harness, &timeless).record_errors;
+    assert_eq!(records.iter().map(|error| error.batch_index).collect::<Vec<_>>(), [2], "no time is no wrong time");
     let append_time = altered(&batch(2), |bytes| bytes[22] |= 0x08);
     assert_eq!(produce_bytes(&mut harness, append_time).error_code, code(ErrorCode::INVALID_TIMESTAMP));
 }
@@ -238,6 +272,15 @@ fn internal_topics_are_not_for_clients() {
     request.topic_data[0].name = "__consumer_offsets".into();
     let response = harness.call(1, 12, request);
     assert_eq!(response.responses[0].partition_responses[0].error_code, code(ErrorCode::INVALID_TOPIC_EXCEPTION));
+    let mut request = produce_request(1, Some(batch(1).bytes()));
+    request.topic_data[0].name = "__consumer_offsets".into();
+    let context = Context { client_id: ADMIN_CLIENT_ID.into(), ..harness.context::<ProduceRequest>(1, 12) };
+    let mut writer = Writer::new();
+    request.encode(&mut writer, 12).unwrap();
+    let body = context.api.decode_request(12, writer.into_bytes().into()).unwrap();
+    let Reply::Answer(answer) = harness.state.handle(&context, body) else { panic!("an answer") };
+    let answer: Box<ProduceResponse> = answer.into_any().downcast().unwrap();
+    assert_eq!(answer.responses[0].partition_responses[0].error_code, 0, "except for administrators");
 }
 
 #[test]
@@ -276,6 +319,8 @@ fn an_unknown_producer_may_start_anywhere_and_sequences_wrap() {
     assert_eq!(outcome(&mut harness, &idempotent(1, 8, 0, 0)), (0, 2));
     assert_eq!(outcome(&mut harness, &idempotent(3, 9, 0, i32::MAX)), (0, 3), "wraps within the batch");
     assert_eq!(outcome(&mut harness, &idempotent(1, 9, 0, 2)), (0, 6));
+    assert_eq!(outcome(&mut harness, &idempotent(1, 10, -1, 5)), (0, 7));
+    assert_eq!(outcome(&mut harness, &idempotent(1, 10, -1, 2)), (0, 8), "without an epoch there is no sequence");
 }
 
 #[test]
@@ -287,4 +332,14 @@ fn transactional_batches_need_a_transaction() {
     let response = harness.call(1, 12, request);
     // There is no coordinator that knows of it.
     assert_eq!(response.responses[0].partition_responses[0].error_code, code(ErrorCode::NOT_ENOUGH_REPLICAS));
+    let next_epoch = Batch { transactional: true, ..idempotent(1, 7, 1, 0) };
+    let mut two = ProduceRequest { transactional_id: Some("tx".into()), ..produce_request(-1, Some(batch.bytes())) };
+    two.topic_data[0].partition_data.push(PartitionProduceData { index: 1, records: Some(next_epoch.bytes()) });
+    let response = harness.call(1, 12, two);
+    let codes = response.responses[0].partition_responses.iter().map(|partition| partition.error_code);
+    assert_eq!(
+        codes.collect::<Vec<_>>(),
+        [code(ErrorCode::INVALID_PRODUCER_ID_MAPPING); 2],
+        "two epochs in one request"
+    );
 }

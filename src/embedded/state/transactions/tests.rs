@@ -445,6 +445,20 @@ fn a_record_that_comes_before_the_end_is_through_is_to_be_sent_again() {
 }
 
 #[test]
+fn a_transaction_goes_on_in_a_partition_that_is_in_it_while_nobody_coordinates() {
+    let mut harness = Harness::new(2);
+    harness.state.create_topic_on("t", vec![vec![1]], BTreeMap::new()).unwrap();
+    harness.state.create_topic_on(TRANSACTIONS_TOPIC, vec![vec![2]], BTreeMap::new()).unwrap();
+    let (transactional_id, transaction_timeout_ms) = (Some("x".into()), TIMEOUT.as_millis() as i32);
+    let request = InitProducerIdRequest { transactional_id, transaction_timeout_ms, ..Default::default() };
+    let begun = harness.call(2, 2, request);
+    let producer = (begun.producer_id, begun.producer_epoch);
+    assert_eq!((begun.error_code, write(&mut harness, 12, producer, 0)), (0, 0));
+    harness.state.broker_stopped(2);
+    assert_eq!(write(&mut harness, 12, producer, 1), 0);
+}
+
+#[test]
 fn a_deleted_topic_does_not_hold_up_the_end() {
     let mut harness = harness();
     let producer = init(&mut harness).unwrap();

@@ -233,7 +233,6 @@ impl Transaction {
 
     /// Decides the transaction; the markers carry [`producer`](Self::producer) as it is after this.
     pub(super) fn prepare(&mut self, commit: bool, bumps: bool, now_ms: i64, new_id: impl FnOnce() -> i64) {
-        self.previous_id = self.producer.id;
         if bumps {
             self.next_id = is_exhausted(self.producer.epoch).then(new_id);
             self.last_epoch = self.producer.epoch;

@@ -221,4 +221,9 @@ fn a_member_that_missed_its_answer_gets_it_again_and_one_with_news_causes_a_reba
     assert_eq!((again.error_code, again.generation_id, again.members.len()), (0, generation, 0));
     assert_eq!(kit.state(), "Stable");
     assert_eq!((kit.join(&members[leader]), kit.state()), (None, "PreparingRebalance"));
+    let mut kit = Kit::new();
+    let (members, _) = kit.stable(2);
+    let mut follower = members[usize::from(leads(&kit, &members[0]))].clone();
+    follower.request.protocols = protocols(&[("range", b"news")]);
+    assert_eq!((kit.join(&follower), kit.state()), (None, "PreparingRebalance"));
 }

@@ -66,6 +66,52 @@ fn a_member_that_leaves_while_it_waits_is_told_to_begin_anew() {
 }
 
 #[test]
+fn a_member_that_leaves_while_it_waits_for_its_assignment_is_told_to_begin_anew() {
+    let mut kit = Kit::new();
+    let (members, _) = kit.stable(1);
+    let (second, _) = kit.joined();
+    let generation = kit.join(&members[0]).unwrap().generation_id;
+    kit.join_answer(&second).unwrap();
+    assert_eq!(kit.sync(&second, generation, &[]), None);
+    assert_eq!(kit.leave(&[(&second.request.member_id, None)]), [0]);
+    assert_eq!(kit.sync_answer(&second).unwrap().error_code, 25);
+}
+
+#[test]
+fn a_new_member_waits_five_minutes_for_its_first_generation_and_begins_anew() {
+    let mut kit = Kit::new();
+    let mut first = kit.joiner();
+    first.request.rebalance_timeout_ms = 600_000;
+    kit.identify(&mut first);
+    let generation = kit.join(&first).unwrap().generation_id;
+    kit.sync_all(&[first.clone()]);
+    let (second, response) = kit.joined();
+    assert_eq!(response, None);
+    for _ in 0..60 {
+        assert_eq!(kit.join_answer(&second), None);
+        assert_eq!(kit.beat(&first, generation), 27, "it is alive, it only does not join");
+        kit.harness.pass(Duration::from_secs(5));
+    }
+    assert_eq!(kit.join_answer(&second).unwrap().error_code, 25);
+    assert_eq!(kit.group().members.len(), 1);
+}
+
+#[test]
+fn whoever_comes_first_to_a_group_that_others_have_left_leads_it() {
+    let mut kit = Kit::with(&[("group.initial.rebalance.delay.ms", "3000")]);
+    let (former, _) = kit.joined();
+    kit.harness.pass(Duration::from_secs(3));
+    kit.sync_all(std::slice::from_ref(&former));
+    assert_eq!(kit.leave(&[(&former.request.member_id, None)]), [0]);
+    let (first, second) = (kit.static_joiner("z"), kit.static_joiner("a"));
+    assert_eq!((kit.join(&first), kit.join(&second)), (None, None));
+    kit.harness.pass(Duration::from_secs(3));
+    kit.harness.pass(Duration::from_secs(3));
+    let answer = kit.join_answer(&first).unwrap();
+    assert_eq!((answer.members.len(), &answer.leader), (2, &answer.member_id));
+}
+
+#[test]
 fn a_static_member_that_is_started_again_has_its_assignment_without_a_rebalance() {
     let mut kit = Kit::new();
     let (mut first, mut second) = (kit.static_joiner("one"), kit.static_joiner("two"));
@@ -149,4 +195,9 @@ fn a_static_member_stays_when_it_misses_a_rebalance_until_its_session_ends() {
     // By instance id, as an administrator removes it.
     assert_eq!(kit.leave(&[("", Some("one"))]), [0]);
     assert_eq!(kit.group().members.len(), 1);
+    // Whoever has the instance id next is a new member.
+    let again = kit.static_joiner("one");
+    assert_eq!(kit.join(&again), None);
+    assert_eq!(kit.join(&second).unwrap().members.len(), 2);
+    assert_eq!(kit.join_answer(&again).unwrap().error_code, 0);
 }

@@ -61,6 +61,19 @@ fn an_empty_group_stays_empty_and_goes_on_counting() {
 }
 
 #[test]
+fn a_static_member_that_was_started_again_is_known_at_the_next_coordinator() {
+    let mut kit = Kit::new();
+    let mut first = kit.static_joiner("one");
+    first.request.member_id = kit.join(&first).unwrap().member_id;
+    kit.sync_all(&[first.clone()]);
+    let mut again = kit.static_joiner("one");
+    let joined = kit.join(&again).unwrap();
+    again.request.member_id = joined.member_id;
+    move_coordinator(&mut kit);
+    assert_eq!([&again, &first].map(|member| kit.beat(member, joined.generation_id)), [0, 82]);
+}
+
+#[test]
 fn a_group_without_a_coordinator_does_not_age() {
     let mut kit = Kit::with(&[("offsets.topic.replication.factor", "1")]);
     let (members, generation) = kit.stable(1);

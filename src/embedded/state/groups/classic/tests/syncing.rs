@@ -2,6 +2,7 @@
 
 use super::support::*;
 use crate::protocol::messages::SyncGroupRequest;
+use std::time::Duration;
 
 #[test]
 fn a_follower_waits_for_the_leaders_assignment_and_a_late_one_gets_it_at_once() {
@@ -59,12 +60,14 @@ fn a_leader_that_never_syncs_is_removed_and_the_others_join_again() {
     kit.join_answer(&second).unwrap();
     assert_eq!(kit.sync(&second, generation, &[]), None);
     for _ in 0..6 {
-        kit.harness.pass(SESSION - std::time::Duration::from_secs(1));
+        kit.harness.pass(SESSION - Duration::from_secs(1));
         assert_eq!(kit.beat(&members[0], generation), 0, "it is alive, it only does not sync");
     }
-    kit.harness.pass(SESSION);
+    kit.harness.pass(REBALANCE - (SESSION - Duration::from_secs(1)) * 6 - Duration::from_millis(1));
+    assert_eq!(kit.sync_answer(&second), None);
+    kit.harness.pass(Duration::from_millis(1));
     assert_eq!(kit.sync_answer(&second).unwrap().error_code, 27);
-    assert_eq!(kit.beat(&members[0], generation), 25);
+    assert_eq!(kit.beat(&members[0], generation), 25, "within its session");
     let alone = kit.join(&second).unwrap();
     assert_eq!((alone.generation_id, alone.leader == alone.member_id), (generation + 1, true));
 }
