@@ -33,8 +33,13 @@ fn built() -> PathBuf {
         // Not set when somebody runs the test binary by hand: then what is there has to do.
         if let Some(cargo) = std::env::var_os("CARGO") {
             let profile = if folder.ends_with("release") { "release" } else { "dev" };
+            // With others than the tests' own it would be another build.
+            let features = [("oidc", cfg!(feature = "oidc")), ("stores", cfg!(feature = "stores"))];
+            let features =
+                features.into_iter().filter(|(_, tested)| *tested).flat_map(|(name, _)| ["--features", name]);
             let output = Command::new(cargo)
                 .args(["build", "--quiet", "--examples", "--profile", profile])
+                .args(features)
                 .current_dir(env!("CARGO_MANIFEST_DIR"))
                 .output()
                 .expect("run cargo");
