@@ -1,8 +1,8 @@
 //! Measures the client against a cluster: one operation, one line of JSON.
 //!
 //! Every client that is compared gets the same data and the same settings: linger 5 ms (0 for the synchronous ones),
-//! batches of up to 1,000,000 bytes, 64 MiB of buffer, 5 requests in flight, no idempotence; 50 MiB per fetch and 1 MiB per
-//! partition. Clocks start when the topic's metadata is known.
+//! batches of up to 1,000,000 bytes, 64 MiB of buffer, no idempotence, for the pipelined ones 5 requests in flight; 50 MiB per
+//! fetch and 1 MiB per partition. Clocks start when the topic's metadata is known.
 
 mod data;
 mod progress;
@@ -114,7 +114,8 @@ fn main() -> ExitCode {
     let outcome = connect(target, command.command_config).and_then(|client| match &command.operation {
         Operation::Produce { size, compression, acks, buffer_memory, idempotent, .. } => {
             let builder = Producer::builder(&client).linger(Duration::from_millis(5)).compression(*compression);
-            let builder = settings(builder, *acks).buffer_memory(*buffer_memory).idempotence(*idempotent);
+            let builder =
+                settings(builder, *acks).buffer_memory(*buffer_memory).idempotence(*idempotent).max_in_flight(5);
             produce(builder, target, *size)
                 .map(|report| report.text("compression", &compression.to_string()).text("acks", acks_name(*acks)))
         }
@@ -148,7 +149,7 @@ fn connect(target: &Target, command_config: Option<PathBuf>) -> Outcome<Client> 
 
 /// The settings that all clients are measured with.
 fn settings(builder: ProducerBuilder, acks: Acks) -> ProducerBuilder {
-    builder.acks(acks).idempotence(false).batch_size(1_000_000).buffer_memory(BUFFER_MEMORY).max_in_flight(5)
+    builder.acks(acks).idempotence(false).batch_size(1_000_000).buffer_memory(BUFFER_MEMORY)
 }
 
 fn produce(builder: ProducerBuilder, target: &Target, size: usize) -> Outcome<Report> {
