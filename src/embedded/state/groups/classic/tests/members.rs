@@ -68,11 +68,7 @@ fn a_member_that_leaves_while_it_waits_is_told_to_begin_anew() {
 #[test]
 fn a_member_that_leaves_while_it_waits_for_its_assignment_is_told_to_begin_anew() {
     let mut kit = Kit::new();
-    let (members, _) = kit.stable(1);
-    let (second, _) = kit.joined();
-    let generation = kit.join(&members[0]).unwrap().generation_id;
-    kit.join_answer(&second).unwrap();
-    assert_eq!(kit.sync(&second, generation, &[]), None);
+    let (_, second, _) = kit.syncing();
     assert_eq!(kit.leave(&[(&second.request.member_id, None)]), [0]);
     assert_eq!(kit.sync_answer(&second).unwrap().error_code, 25);
 }

@@ -76,6 +76,16 @@ impl Kit {
         (joiner, response)
     }
 
+    /// A group of two whose follower waits for the leader's assignment: both, and the generation.
+    pub(super) fn syncing(&mut self) -> (Joiner, Joiner, i32) {
+        let (mut members, _) = self.stable(1);
+        let (leader, (second, _)) = (members.remove(0), self.joined());
+        let generation = self.join(&leader).unwrap().generation_id;
+        self.join_answer(&second).unwrap();
+        assert_eq!(self.sync(&second, generation, &[]), None);
+        (leader, second, generation)
+    }
+
     /// The answer to a parked JoinGroup.
     pub(super) fn join_answer(&mut self, joiner: &Joiner) -> Option<JoinGroupResponse> {
         self.harness.answer::<JoinGroupRequest>(joiner.connection, joiner.version)

@@ -7,15 +7,11 @@ use std::time::Duration;
 #[test]
 fn a_follower_waits_for_the_leaders_assignment_and_a_late_one_gets_it_at_once() {
     let mut kit = Kit::new();
-    let (members, _) = kit.stable(1);
-    let (second, _) = kit.joined();
-    let generation = kit.join(&members[0]).unwrap().generation_id;
-    kit.join_answer(&second).unwrap();
-    assert_eq!(kit.sync(&second, generation, &[]), None);
-    let (first_id, second_id) = (members[0].request.member_id.clone(), second.request.member_id.clone());
-    let leader = kit.sync(&members[0], generation, &[(&first_id, b"1"), (&second_id, b"2")]).unwrap();
-    assert_eq!((leader.error_code, leader.assignment.as_ref()), (0, &b"1"[..]));
-    assert_eq!((leader.protocol_type.as_deref(), leader.protocol_name.as_deref()), (Some("consumer"), Some("range")));
+    let (leader, second, generation) = kit.syncing();
+    let (first_id, second_id) = (leader.request.member_id.clone(), second.request.member_id.clone());
+    let answer = kit.sync(&leader, generation, &[(&first_id, b"1"), (&second_id, b"2")]).unwrap();
+    assert_eq!((answer.error_code, answer.assignment.as_ref()), (0, &b"1"[..]));
+    assert_eq!((answer.protocol_type.as_deref(), answer.protocol_name.as_deref()), (Some("consumer"), Some("range")));
     assert_eq!(kit.sync_answer(&second).unwrap().assignment.as_ref(), b"2");
     assert_eq!(kit.state(), "Stable");
     assert_eq!(kit.sync(&second, generation, &[]).unwrap().assignment.as_ref(), b"2");
@@ -54,20 +50,16 @@ fn what_is_wrong_with_a_sync_is_said() {
 #[test]
 fn a_leader_that_never_syncs_is_removed_and_the_others_join_again() {
     let mut kit = Kit::new();
-    let (members, _) = kit.stable(1);
-    let (second, _) = kit.joined();
-    let generation = kit.join(&members[0]).unwrap().generation_id;
-    kit.join_answer(&second).unwrap();
-    assert_eq!(kit.sync(&second, generation, &[]), None);
+    let (leader, second, generation) = kit.syncing();
     for _ in 0..6 {
         kit.harness.pass(SESSION - Duration::from_secs(1));
-        assert_eq!(kit.beat(&members[0], generation), 0, "it is alive, it only does not sync");
+        assert_eq!(kit.beat(&leader, generation), 0, "it is alive, it only does not sync");
     }
     kit.harness.pass(REBALANCE - (SESSION - Duration::from_secs(1)) * 6 - Duration::from_millis(1));
     assert_eq!(kit.sync_answer(&second), None);
     kit.harness.pass(Duration::from_millis(1));
     assert_eq!(kit.sync_answer(&second).unwrap().error_code, 27);
-    assert_eq!(kit.beat(&members[0], generation), 25, "within its session");
+    assert_eq!(kit.beat(&leader, generation), 25, "within its session");
     let alone = kit.join(&second).unwrap();
     assert_eq!((alone.generation_id, alone.leader == alone.member_id), (generation + 1, true));
 }
