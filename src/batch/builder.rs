@@ -208,7 +208,7 @@ impl BatchBuilder {
         } else if timestamp > self.max_timestamp {
             self.max_timestamp = timestamp;
         }
-        self.count = self.count.wrapping_add(1); // Each took more than a byte of 31 bits of them.
+        self.count = self.count.wrapping_add(1); // It can't: all records together are less than 31 bits of bytes.
         if self.buffer.len() >= self.sum_at {
             self.sum_up();
             self.sum_at = self.summed.saturating_add(SUM_BYTES);

@@ -31,7 +31,7 @@ impl Encoder {
             output.resize(start.saturating_add(snap::raw::max_compress_len(block.len())), 0);
             let Some((length, room)) = output.get_mut(before..).and_then(<[u8]>::split_first_chunk_mut::<LENGTH>)
             else {
-                continue; // It was just made.
+                return Err(Error::new(ErrorKind::Unsupported, "snappy has no room to compress into"));
             };
             let size = self.0.compress(block, room).map_err(|error| {
                 Error::new(ErrorKind::Unsupported, format!("snappy can't compress: {error}")).with_source(error)

@@ -46,8 +46,7 @@ impl Decoder {
     pub(super) fn decompress(&mut self, input: &[u8], output: &mut Output) -> Result<()> {
         // Also drops what an earlier, damaged stream left behind.
         self.0.reset(ResetDirective::SessionOnly).map_err(|code| damaged(output, code))?;
-        let window =
-            output.cap.max(1).saturating_sub(1).checked_ilog2().map_or(0, |last_bit| last_bit.saturating_add(1));
+        let window = usize::BITS.saturating_sub(output.cap.max(1).saturating_sub(1).leading_zeros());
         let window = window.clamp(MIN_WINDOW_LOG, MAX_WINDOW_LOG);
         self.0.set_parameter(DParameter::WindowLogMax(window)).map_err(|code| damaged(output, code))?;
 
