@@ -74,6 +74,9 @@ enum Operation {
         size: usize,
         #[arg(value_parser = acks)]
         acks: Acks,
+        /// With sequence numbers (enable.idempotence), the library's default
+        #[arg(long)]
+        idempotent: bool,
     },
     /// Like sync, with threads that share one producer
     Syncmt {
@@ -84,6 +87,9 @@ enum Operation {
         #[arg(value_parser = acks)]
         acks: Acks,
         threads: u64,
+        /// With sequence numbers (enable.idempotence), the library's default
+        #[arg(long)]
+        idempotent: bool,
     },
 }
 
@@ -122,8 +128,15 @@ fn main() -> ExitCode {
         Operation::Consume { owned, .. } => {
             consume(&client, target, *owned || std::env::var_os("PERF_OWNED").is_some())
         }
-        Operation::Sync { size, acks, .. } => sync(&client, op, target, *size, *acks, 1),
-        Operation::Syncmt { size, acks, threads, .. } => sync(&client, op, target, *size, *acks, (*threads).max(1)),
+        Operation::Sync { size, acks, idempotent, .. } => {
+            let builder = settings(SyncProducer::builder(&client), *acks).idempotence(*idempotent);
+            sync(builder, op, target, *size, 1).map(|report| report.text("acks", acks_name(*acks)))
+        }
+        Operation::Syncmt { size, acks, threads, idempotent, .. } => {
+            let builder = settings(SyncProducer::builder(&client), *acks).idempotence(*idempotent);
+            sync(builder, op, target, *size, (*threads).max(1))
+                .map(|report| report.text("acks", acks_name(*acks)).number("threads", *threads))
+        }
     });
     match outcome {
         Ok(report) => {
@@ -188,9 +201,9 @@ fn produce(builder: ProducerBuilder, target: &Target, size: usize) -> Outcome<Re
         ))
 }
 
-fn sync(client: &Client, op: &str, target: &Target, size: usize, acks: Acks, threads: u64) -> Outcome<Report> {
+fn sync(builder: ProducerBuilder, op: &str, target: &Target, size: usize, threads: u64) -> Outcome<Report> {
     let pool = Pool::from_env(size);
-    let producer = settings(SyncProducer::builder(client).linger(Duration::ZERO), acks).build_sync()?;
+    let producer = builder.linger(Duration::ZERO).build_sync()?;
     let progress = Progress::start(target.n);
     let barrier = Barrier::new(usize::try_from(threads)? + 1);
     let send_some = |thread: u64| -> Outcome<Vec<u64>> {
@@ -219,16 +232,12 @@ fn sync(client: &Client, op: &str, target: &Target, size: usize, acks: Acks, thr
     drop(progress);
     producer.close(Duration::from_secs(5))?;
     let records = latencies.len() as u64;
-    let mut report = Report::new(op)
+    Ok(Report::new(op)
         .done(records, size as u64, records * size as u64, wall)
         .latencies(latencies)
         .number("pool_fnv", pool.fnv())
         .text("compression", "none")
-        .text("acks", acks_name(acks));
-    if op == "syncmt" {
-        report = report.number("threads", threads);
-    }
-    Ok(report.text("note", "SyncProducer, linger 0; metadata fetched before the clock"))
+        .text("note", "SyncProducer, linger 0; metadata fetched before the clock"))
 }
 
 fn consume(client: &Client, target: &Target, owned: bool) -> Outcome<Report> {

@@ -67,6 +67,7 @@ struct InFlight {
     api_name: &'static str,
     version: i16,
     header_version: i16,
+    sent: Instant,
 }
 
 /// A connection to one broker, with versions negotiated. It has exactly one owner, and its first error is its last: a
@@ -92,6 +93,8 @@ pub(crate) struct Connection {
     outbox: Vec<u8>,
     throttled_until: Option<Instant>,
     last_used: Instant,
+    /// The shortest time an answer took.
+    quickest_answer: Option<Duration>,
     /// It has answered more than which versions it speaks.
     served: bool,
     broken: bool,
@@ -149,6 +152,7 @@ impl Connection {
             outbox: Vec::new(),
             throttled_until: None,
             last_used: Instant::now(),
+            quickest_answer: None,
             served: false,
             broken: false,
         })
@@ -217,6 +221,11 @@ impl Connection {
     /// When it was last used.
     pub(crate) fn last_used(&self) -> Instant {
         self.last_used
+    }
+
+    /// How long a packet needs there and back at most: the shortest time in which an answer has come. None before the first.
+    pub(crate) fn round_trip_at_most(&self) -> Option<Duration> {
+        self.quickest_answer
     }
 
     /// Until when the broker asked for silence (KIP-219), if that time has not passed.
@@ -338,6 +347,7 @@ impl Connection {
             api_name: R::NAME,
             version,
             header_version: response_header_version::<R>(version),
+            sent: self.last_used,
         };
         let mut encode = |writer: &mut Writer| request.encode(writer, version);
         self.write_frame(in_flight, header_version, &mut encode, answered, deadline)
@@ -346,7 +356,7 @@ impl Connection {
     /// What all kinds of requests have in common, compiled once.
     fn write_frame(
         &mut self,
-        in_flight: InFlight,
+        mut in_flight: InFlight,
         header_version: i16,
         encode: &mut dyn FnMut(&mut Writer) -> Result<()>,
         answered: bool,
@@ -372,6 +382,8 @@ impl Connection {
         }
         let frame = writer.into_frame();
         log::trace!("{}: {api_name} v{version} #{correlation_id}, {} bytes", self.peer.host, frame.len());
+        self.last_used = Instant::now();
+        in_flight.sent = self.last_used;
         let written = self.stream.write_all(&mut frame.slices(), deadline);
         self.outbox = frame.into_buffer();
         if self.outbox.capacity() > KEPT_BUFFER_BYTES {
@@ -381,7 +393,6 @@ impl Connection {
         if answered {
             self.in_flight.push_back(in_flight);
         }
-        self.last_used = Instant::now();
         Ok(())
     }
 
@@ -423,6 +434,8 @@ impl Connection {
             return Err(self.broke(Error::protocol(format!("the next answer is one to {}", expected.api_name))));
         }
         self.last_used = Instant::now();
+        let took = self.last_used.saturating_duration_since(expected.sent);
+        self.quickest_answer = Some(self.quickest_answer.map_or(took, |quickest| quickest.min(took)));
         self.served |= expected.api_key != ApiVersionsRequest::KEY;
         Ok(Body { reader, version: expected.version, api_name: expected.api_name })
     }
@@ -440,6 +453,20 @@ impl Connection {
         }
         let waited = self.stream.wait_readable(waker, deadline);
         waited.map_err(|error| self.broke(error))
+    }
+
+    /// Like [`wait_readable`](Self::wait_readable) where nobody minds that the waker does not end it for a few milliseconds,
+    /// after which it has timed out: it reads at once, without a poll, what there is no hurry for over TLS.
+    pub(crate) fn wait_readable_blocking(&mut self, waker: Option<&Waker>, deadline: Deadline) -> Result<Readiness> {
+        if !self.inbox.is_empty() || !self.arrived.is_empty() || !self.stream.can_read_blocking() {
+            return self.wait_readable(waker, deadline);
+        }
+        let stream = &mut self.stream;
+        match self.inbox.read_some(|buffer| stream.read_blocking(buffer)) {
+            Ok(Some(_)) => Ok(Readiness::Ready),
+            Ok(None) => Ok(Readiness::TimedOut),
+            Err(error) => Err(self.broke(error)),
+        }
     }
 
     /// Keeps the silence the broker asked for. Ends early if the connection breaks.

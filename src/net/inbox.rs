@@ -28,6 +28,18 @@ impl Inbox {
         self.taken == self.bytes.len()
     }
 
+    /// Reads what comes next, in one call of `read`.
+    pub(crate) fn read_some<T>(&mut self, read: impl FnOnce(&mut Vec<u8>) -> Result<T>) -> Result<T> {
+        if self.taken == self.bytes.len() {
+            self.bytes.clear();
+            self.taken = 0;
+        } else if self.bytes.len() == self.bytes.capacity() {
+            self.bytes.drain(..self.taken);
+            self.taken = 0;
+        }
+        read(&mut self.bytes)
+    }
+
     /// Reads one length-prefixed frame of at most `limit` bytes. `read` appends to a buffer, at least one byte and at most
     /// its spare capacity, or fails.
     pub(crate) fn read_frame(
@@ -38,7 +50,7 @@ impl Inbox {
         let prefix = loop {
             match self.ahead().first_chunk::<4>() {
                 Some(prefix) => break *prefix,
-                None => self.read_ahead(&mut read)?,
+                None => _ = self.read_some(&mut read)?,
             }
         };
         let length = frame_length(prefix, limit)?;
@@ -49,7 +61,7 @@ impl Inbox {
         while frame.len() < length {
             if length.saturating_sub(frame.len()) < INBOX_BYTES / 2 {
                 // The end of this frame and perhaps the next one, in one call.
-                self.read_ahead(&mut read)?;
+                self.read_some(&mut read)?;
                 self.take(&mut frame, length);
                 continue;
             }
@@ -78,18 +90,6 @@ impl Inbox {
 
     fn ahead(&self) -> &[u8] {
         self.bytes.get(self.taken..).unwrap_or_default()
-    }
-
-    /// Reads at least one byte more. What is ahead is less than fits.
-    fn read_ahead(&mut self, read: &mut impl FnMut(&mut Vec<u8>) -> Result<usize>) -> Result<()> {
-        if self.taken == self.bytes.len() {
-            self.bytes.clear();
-            self.taken = 0;
-        } else if self.bytes.len() == self.bytes.capacity() {
-            self.bytes.drain(..self.taken);
-            self.taken = 0;
-        }
-        read(&mut self.bytes).map(|_| ())
     }
 }
 

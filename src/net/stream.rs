@@ -1,12 +1,23 @@
-//! A non-blocking socket whose waits end at a deadline or an interrupt.
+//! A socket whose waits end at a deadline or an interrupt.
 
 #[cfg(feature = "tls")]
 use super::tls::Session;
 use super::{Deadline, Interrupt, Waker};
 use crate::{Error, ErrorKind, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg, sockopt};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+/// The longest that [`Stream::read_blocking`] waits; the system may round it up to its next tick.
+const BLOCKING_READ: Duration = Duration::from_millis(5);
+/// More slices in one call are refused by the system (`IOV_MAX`).
+const SLICES_MAX: usize = 1024;
+/// All calls but one.
+const READ_NOW: RecvFlags = RecvFlags::DONTWAIT;
+const WRITE_NOW: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
 /// Why a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +43,9 @@ pub(crate) struct Stream {
 impl Stream {
     /// Takes over a connected socket.
     pub(crate) fn new(socket: OwnedFd, interrupt: Interrupt) -> io::Result<Self> {
-        rustix::io::ioctl_fionbio(&socket, true)?;
+        // Each call says for itself whether it may block.
+        rustix::io::ioctl_fionbio(&socket, false)?;
+        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(BLOCKING_READ))?;
         Ok(Self {
             socket,
             interrupt,
@@ -56,18 +69,31 @@ impl Stream {
 
     fn read_socket(&self, buffer: &mut Vec<u8>, deadline: Deadline) -> Result<usize> {
         loop {
-            match rustix::io::read(&self.socket, rustix::buffer::spare_capacity(buffer)) {
-                Ok(0) => return Err(Error::new(ErrorKind::Network, "the broker closed the connection")),
-                Ok(n) => return Ok(n),
-                Err(rustix::io::Errno::AGAIN) => self.wait(PollFlags::IN, deadline, "waiting for an answer")?,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(Error::io(error.into(), "reading")),
+            match received(recv(&self.socket, rustix::buffer::spare_capacity(buffer), READ_NOW))? {
+                Some(n) => return Ok(n),
+                None => self.wait(PollFlags::IN, deadline, "waiting for an answer")?,
             }
             // A peer that drips bytes must not outlive the deadline.
             if deadline.has_passed() {
                 return Err(timed_out("waiting for an answer"));
             }
         }
+    }
+
+    /// Appends what arrives within a few milliseconds, at most the spare capacity; `None` if that is nothing. Neither an
+    /// interrupt nor a waker ends it, which spares the poll. Always `None` over TLS.
+    pub(crate) fn read_blocking(&mut self, buffer: &mut Vec<u8>) -> Result<Option<usize>> {
+        if !self.can_read_blocking() {
+            return Ok(None);
+        }
+        received(recv(&self.socket, rustix::buffer::spare_capacity(buffer), RecvFlags::empty()))
+    }
+
+    pub(crate) fn can_read_blocking(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.is_none();
+        #[cfg(not(feature = "tls"))]
+        true
     }
 
     /// Writes all slices.
@@ -82,11 +108,12 @@ impl Stream {
     fn write_socket(&self, mut slices: &mut [IoSlice<'_>], deadline: Deadline) -> Result<()> {
         IoSlice::advance_slices(&mut slices, 0);
         while !slices.is_empty() {
-            match rustix::io::writev(&self.socket, slices) {
+            let some = slices.get(..SLICES_MAX).unwrap_or(slices);
+            match sendmsg(&self.socket, some, &mut SendAncillaryBuffer::default(), WRITE_NOW) {
                 Ok(0) => return Err(Error::new(ErrorKind::Network, "the connection takes no more bytes")),
                 Ok(n) => IoSlice::advance_slices(&mut slices, n),
-                Err(rustix::io::Errno::AGAIN) => self.wait(PollFlags::OUT, deadline, "writing a request")?,
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::AGAIN) => self.wait(PollFlags::OUT, deadline, "writing a request")?,
+                Err(Errno::INTR) => {}
                 Err(error) => return Err(Error::io(error.into(), "writing a request")),
             }
         }
@@ -115,8 +142,7 @@ impl Stream {
         if self.tls.is_some() {
             return self.has_input_tls();
         }
-        let now = Deadline::at(std::time::Instant::now());
-        !matches!(wait_for(self.socket.as_fd(), PollFlags::IN, None, None, now), Ok(Readiness::TimedOut))
+        !matches!(recv(&self.socket, &mut [0; 1], READ_NOW | RecvFlags::PEEK), Err(Errno::AGAIN))
     }
 }
 
@@ -172,7 +198,7 @@ impl Stream {
 
     /// A peer that refuses this client says so and closes; what it said may be here although writing has failed.
     fn last_words(&mut self) -> Option<Error> {
-        while matches!(rustix::io::read(&self.socket, rustix::buffer::spare_capacity(self.tls.as_mut()?.incoming())), Ok(n) if n > 0)
+        while matches!(recv(&self.socket, rustix::buffer::spare_capacity(self.tls.as_mut()?.incoming()), READ_NOW), Ok((_, n)) if n > 0)
         {
             if let Err(error) = self.tls.as_mut()?.has_plain() {
                 return Some(error);
@@ -200,10 +226,10 @@ impl Stream {
             if session.has_plain().unwrap_or(true) || session.is_closed() {
                 return true;
             }
-            match rustix::io::read(&self.socket, rustix::buffer::spare_capacity(session.incoming())) {
-                Ok(n) if n > 0 => {}
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => return false,
+            match recv(&self.socket, rustix::buffer::spare_capacity(session.incoming()), READ_NOW) {
+                Ok((_, n)) if n > 0 => {}
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return false,
                 _ => return true,
             }
         }
@@ -238,8 +264,18 @@ impl Drop for Stream {
     fn drop(&mut self) {
         if let Some(session) = self.tls.as_deref_mut() {
             session.queue_close();
-            let _ = rustix::io::write(&self.socket, session.outgoing());
+            let _ = send(&self.socket, session.outgoing(), WRITE_NOW);
         }
+    }
+}
+
+/// What a read brought; `None` is nothing so far.
+fn received<T>(read: rustix::io::Result<(T, usize)>) -> Result<Option<usize>> {
+    match read {
+        Ok((_, 0)) => Err(Error::new(ErrorKind::Network, "the broker closed the connection")),
+        Ok((_, n)) => Ok(Some(n)),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+        Err(error) => Err(Error::io(error.into(), "reading")),
     }
 }
 
@@ -256,20 +292,23 @@ pub(crate) fn wait_for(
     waker: Option<&Waker>,
     deadline: Deadline,
 ) -> Result<Readiness> {
-    // A socket that is not wanted stands in for an absent one with no event asked, which only ever reports breakage.
-    let absent = || PollFd::from_borrowed_fd(socket, PollFlags::empty());
+    let also = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
     loop {
-        let mut fds = [
-            PollFd::from_borrowed_fd(socket, events),
-            interrupt.map_or_else(absent, |i| PollFd::from_borrowed_fd(i.fd(), PollFlags::IN)),
-            waker.map_or_else(absent, |w| PollFd::from_borrowed_fd(w.fd(), PollFlags::IN)),
-        ];
+        let first = PollFd::from_borrowed_fd(socket, events);
+        // What is not wanted costs the system nothing if it is not in the list.
+        let (mut fds, wanted) = match (interrupt, waker) {
+            (Some(interrupt), Some(waker)) => ([first, also(waker.fd()), also(interrupt.fd())], 3),
+            (Some(interrupt), None) => ([first, also(interrupt.fd()), also(socket)], 2),
+            (None, Some(waker)) => ([first, also(waker.fd()), also(socket)], 2),
+            (None, None) => ([first, also(socket), also(socket)], 1),
+        };
+        let fds = fds.get_mut(..wanted).unwrap_or_default();
         let remaining = deadline.remaining();
         let timeout = Timespec {
             tv_sec: remaining.as_secs().try_into().unwrap_or(i32::MAX.into()),
             tv_nsec: remaining.subsec_nanos().into(),
         };
-        match poll(&mut fds, Some(&timeout)) {
+        match poll(fds, Some(&timeout)) {
             Ok(0) => return Ok(Readiness::TimedOut),
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => continue,
@@ -278,11 +317,64 @@ pub(crate) fn wait_for(
         if interrupt.is_some_and(Interrupt::is_triggered) {
             return Err(Error::new(ErrorKind::Closed, "closed while waiting for a broker"));
         }
-        if !fds[0].revents().is_empty() {
+        let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
+        if ready.next().unwrap_or_default() {
             return Ok(Readiness::Ready);
         }
-        if waker.is_some() && !fds[2].revents().is_empty() {
+        if waker.is_some() && ready.next().unwrap_or_default() {
             return Ok(Readiness::Woken);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    fn pair() -> (Stream, UnixStream) {
+        let (own, peer) = UnixStream::pair().unwrap();
+        (Stream::new(own.into(), Interrupt::new().unwrap()).unwrap(), peer)
+    }
+
+    #[test]
+    fn a_blocking_read_ends_soon_without_bytes_and_at_once_with_some_or_an_end() {
+        let (mut stream, mut peer) = pair();
+        let mut buffer = Vec::with_capacity(8);
+        assert_eq!(stream.read_blocking(&mut buffer).unwrap(), None);
+        peer.write_all(b"some").unwrap();
+        assert_eq!(stream.read_blocking(&mut buffer).unwrap(), Some(4));
+        assert_eq!(buffer, b"some");
+        drop(peer);
+        assert_eq!(stream.read_blocking(&mut buffer).unwrap_err().kind(), ErrorKind::Network);
+    }
+
+    #[test]
+    fn bytes_that_came_and_an_end_are_input_and_stay_there() {
+        let (mut stream, mut peer) = pair();
+        assert!(!stream.has_input());
+        peer.write_all(b"x").unwrap();
+        assert!(stream.has_input() && stream.has_input());
+        let mut buffer = Vec::with_capacity(8);
+        assert_eq!(stream.read(&mut buffer, Deadline::after(Duration::from_secs(5))).unwrap(), 1);
+        assert!(!stream.has_input());
+        drop(peer);
+        assert!(stream.has_input());
+    }
+
+    #[test]
+    fn more_slices_than_the_system_takes_at_once_are_written_in_their_order() {
+        let (mut stream, mut peer) = pair();
+        let bytes: Vec<u8> = (0..SLICES_MAX * 3).map(|i| (i % 251) as u8).collect();
+        let mut slices: Vec<_> = bytes.iter().map(|byte| IoSlice::new(std::slice::from_ref(byte))).collect();
+        let expected = bytes.clone();
+        let reader = std::thread::spawn(move || {
+            let mut read = vec![0; expected.len()];
+            peer.read_exact(&mut read).unwrap();
+            assert!(read == expected);
+        });
+        stream.write_all(&mut slices, Deadline::after(Duration::from_secs(5))).unwrap();
+        reader.join().unwrap();
     }
 }

@@ -174,6 +174,25 @@ fn c9_a_peer_that_stops_reading_costs_the_deadline() {
 }
 
 #[test]
+fn the_shortest_answer_tells_how_far_a_broker_is() {
+    let peer = Scripted::new(|session| {
+        std::thread::sleep(ms(200));
+        session.handshake(METADATA);
+        while let Some(asked) = session.request() {
+            session.write(&asked.answer::<MetadataRequest>(&cluster("c")));
+        }
+    });
+    let mut connection = dial(&peer);
+    let first = connection.round_trip_at_most().unwrap();
+    assert!(first >= ms(200));
+    let deadline = Deadline::after(LONG);
+    while connection.round_trip_at_most().unwrap() >= first {
+        ask(&mut connection, LONG).unwrap();
+        assert!(!deadline.has_passed());
+    }
+}
+
+#[test]
 fn c15_all_addresses_of_a_name_are_tried() {
     // On most machines localhost is ::1 as well, where nobody listens.
     let broker = Scripted::broker(METADATA, |asked| asked.reply::<MetadataRequest>(&cluster("c")));

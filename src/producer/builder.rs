@@ -1,5 +1,6 @@
 //! The producer's settings.
 
+use super::gathering::GatherLimits;
 use super::partitioner::{Murmur2Partitioner, Partitioner, RoundRobinPartitioner};
 use super::producer::Producer;
 use super::shared::Shared;
@@ -53,6 +54,7 @@ pub(super) struct ProducerConfig {
     /// Of these, how many may have a batch of the same partition.
     pub(super) max_in_flight_of_partition: usize,
     pub(super) retries: u32,
+    pub(super) gather_limits: GatherLimits,
 }
 
 impl ProducerConfig {
@@ -80,6 +82,7 @@ pub struct ProducerBuilder {
     compression_levels: CompressionLevels,
     max_in_flight: Option<usize>,
     retries: u32,
+    pub(super) gather_limits: GatherLimits,
     partitioner: Box<dyn Partitioner>,
 }
 
@@ -99,6 +102,7 @@ impl ProducerBuilder {
             compression_levels: CompressionLevels::default(),
             max_in_flight: None,
             retries: u32::MAX,
+            gather_limits: GatherLimits::default(),
             partitioner: Box::new(Murmur2Partitioner),
         }
     }
@@ -120,7 +124,9 @@ impl ProducerBuilder {
         self
     }
 
-    /// How long a batch waits for more records. A full batch never waits.
+    /// How long a batch waits for more records. A full batch never waits. One with room waits longer while an answer of its
+    /// broker is outstanding, since that broker would not look at it sooner: until the answer, another batch that has to
+    /// go, or a flush, and for 5 ms at most; for 1 ms if the broker has never answered in less than that.
     ///
     /// Kafka: `linger.ms`. Defaults to 5 ms for a [`Producer`] and 0 for a [`SyncProducer`], whose waiting callers
     /// form batches by themselves.
@@ -326,6 +332,7 @@ impl ProducerBuilder {
             max_in_flight,
             max_in_flight_of_partition: self.max_in_flight.unwrap_or(if idempotence { max_in_flight } else { 1 }),
             retries: self.retries,
+            gather_limits: self.gather_limits,
         };
         Shared::new(config, self.client, self.partitioner)
     }

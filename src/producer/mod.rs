@@ -10,6 +10,8 @@ mod builder;
 mod clock;
 mod deliveries;
 mod delivery;
+mod gathering;
+mod lists;
 mod partition;
 mod partitioner;
 #[expect(clippy::module_inception, reason = "the producer is the folder's main noun")]

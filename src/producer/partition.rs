@@ -139,6 +139,8 @@ pub(super) struct Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
     Now,
+    /// Now, but the open batch has room: it may as well wait until others have joined it.
+    Unfilled,
     At(Instant),
     /// Not before something happens that asks again: a batch is sealed, an answer comes, the leader changes.
     Later,
@@ -250,9 +252,9 @@ impl PartitionQueue {
         self.lock().due(&self.limits, self.leader.load(Ordering::Acquire), now)
     }
 
-    /// Takes the next batch if one may be sent to `node` now. From here on it counts as in doubt: expiry must not call
-    /// a batch unwritten that is about to be written.
-    pub(super) fn drain(&self, node: i32, now: Instant, ids: &ProducerIds) -> Drained {
+    /// Takes the next batch if one may be sent to `node` now; one with room only if `unfilled` ones are wanted. From here
+    /// on it counts as in doubt: expiry must not call a batch unwritten that is about to be written.
+    pub(super) fn drain(&self, node: i32, now: Instant, unfilled: bool, ids: &ProducerIds) -> Drained {
         let mut state = self.lock();
         if self.limits.idempotent {
             state.renew_sequence(ids);
@@ -263,8 +265,9 @@ impl PartitionQueue {
         }
         let leader = self.leader.load(Ordering::Acquire);
         match state.due(&self.limits, leader, now) {
-            Due::Now if leader == node => {}
-            Due::Now => return Drained::Nothing(Due::Later),
+            Due::Now | Due::Unfilled if leader != node => return Drained::Nothing(Due::Later),
+            Due::Now => {}
+            Due::Unfilled if unfilled => {}
             due => return Drained::Nothing(due),
         }
         let drained = match state.slots.pop_front() {
@@ -555,6 +558,10 @@ impl State {
             (None, None) => return Due::Later,
         };
         let due = self.not_before.map_or(due, |not_before| not_before.max(due));
-        if due <= now { Due::Now } else { Due::At(due) }
+        match due {
+            due if due > now => Due::At(due),
+            _ if self.slots.is_empty() && !self.hurry => Due::Unfilled,
+            _ => Due::Now,
+        }
     }
 }

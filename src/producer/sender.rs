@@ -1,6 +1,8 @@
 //! The sender of one broker.
 
 use super::delivery::{BatchOutcome, Outcome, SendError};
+use super::gathering::Gathering;
+use super::lists::Lists;
 use super::partition::{Batch, Doubt, Drained, Due, Fate, PartitionQueue};
 use super::request::{self, InFlightBatch, Verdict};
 use super::sequence::NO_PRODUCER_ID;
@@ -8,8 +10,8 @@ use super::shared::Shared;
 use crate::net::{Connection, Deadline, Readiness, Waker};
 use crate::protocol::messages::produce::{ProduceRequest, ProduceResponse};
 use crate::{Error, ErrorKind, Result};
-use std::collections::{BinaryHeap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -31,48 +33,19 @@ pub(super) struct SenderHandle {
     /// The thread has let go of the sender and waits, or is about to.
     parked: AtomicBool,
     thread_waker: Waker,
-    /// Whoever holds the sender waits for an answer, or is about to, and could send meanwhile.
-    awaiting: AtomicBool,
+    /// Whoever holds the sender waits for an answer, or is about to, and what it could send meanwhile.
+    awaiting: AtomicU8,
     driver_waker: Waker,
     /// The sender itself. Whoever holds it drives it: the thread, or a lone synchronous caller.
     driver: Mutex<Sender>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// Partitions that may have something to send. One may stand in it twice; that costs a look.
-#[derive(Debug, Default)]
-struct Lists {
-    ready: VecDeque<Arc<PartitionQueue>>,
-    timers: BinaryHeap<Timer>,
-    retired: bool,
-}
-
-#[derive(Debug)]
-struct Timer {
-    at: Instant,
-    partition: Arc<PartitionQueue>,
-}
-
-impl PartialEq for Timer {
-    fn eq(&self, other: &Self) -> bool {
-        self.at == other.at
-    }
-}
-
-impl Eq for Timer {}
-
-impl PartialOrd for Timer {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Timer {
-    /// The earliest is the greatest, so that the heap gives it first.
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        other.at.cmp(&self.at)
-    }
-}
+/// What a driver that waits for an answer wants to be woken for.
+const NOTHING: u8 = 0;
+/// All but batches with room: it looks after those by itself.
+const FILLED: u8 = 1;
+const ANYTHING: u8 = 2;
 
 /// Who drives a sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +63,7 @@ struct Sender {
     connection: Option<Connection>,
     in_flight: VecDeque<InFlightRequest>,
     last_used: Instant,
+    gathering: Gathering,
 }
 
 #[derive(Debug)]
@@ -102,14 +76,20 @@ struct InFlightRequest {
 
 /// Starts the thread of a sender.
 pub(super) fn start(shared: &Arc<Shared>, node: i32) -> Result<Arc<SenderHandle>> {
-    let sender = Sender { node, connection: None, in_flight: VecDeque::new(), last_used: Instant::now() };
+    let sender = Sender {
+        node,
+        connection: None,
+        in_flight: VecDeque::new(),
+        last_used: Instant::now(),
+        gathering: Gathering::new(shared.config.gather_limits),
+    };
     let waker = || Waker::new().map_err(|error| Error::io(error, "making a socket pair"));
     let handle = Arc::new(SenderHandle {
         node,
         lists: Mutex::default(),
         parked: AtomicBool::new(false),
         thread_waker: waker()?,
-        awaiting: AtomicBool::new(false),
+        awaiting: AtomicU8::new(NOTHING),
         driver_waker: waker()?,
         driver: Mutex::new(sender),
         thread: Mutex::new(None),
@@ -130,7 +110,7 @@ fn run(shared: &Arc<Shared>, handle: &SenderHandle) {
             let mut sender = handle.lock_driver();
             sender.send_due(shared, handle, By::Thread);
             if !sender.in_flight.is_empty() {
-                sender.await_answer(shared, handle);
+                sender.await_answer(shared, handle, By::Thread);
                 continue;
             }
             sender.drop_dead_connection(shared);
@@ -172,50 +152,48 @@ impl SenderHandle {
         if lists.retired {
             return false;
         }
-        match due {
-            Due::Now => lists.ready.push_back(partition.clone()),
-            Due::At(at) => lists.timers.push(Timer { at, partition: partition.clone() }),
-            Due::Later => return true,
-        }
+        let news = lists.push(partition, due);
         drop(lists);
-        if wake {
-            self.wake();
+        if wake && news {
+            self.wake(due != Due::Unfilled);
         }
         true
     }
 
-    /// Wakes whoever waits with this sender. Both flags are set before the last look at the lists, so of a thread that
-    /// adds to them and one that is about to wait, one sees the other.
-    fn wake(&self) {
-        if self.awaiting.load(Ordering::SeqCst) {
-            self.driver_waker.wake();
-        } else if self.parked.load(Ordering::SeqCst) {
-            self.thread_waker.wake();
+    /// Wakes whoever waits with this sender, unless there is only a batch with room and a driver that looks after those
+    /// by itself. Both flags are set before the last look at the lists, so of a thread that adds to them and one that is
+    /// about to wait, one sees the other.
+    fn wake(&self, filled: bool) {
+        match self.awaiting.load(Ordering::SeqCst) {
+            FILLED if !filled => {}
+            NOTHING if !self.parked.load(Ordering::SeqCst) => {}
+            NOTHING => self.thread_waker.wake(),
+            _ => self.driver_waker.wake(),
         }
     }
 
     /// Wakes the thread if there is something to do: what a caller that drove the sender, or could not, leaves behind.
     pub(super) fn pass_on(&self, in_flight: bool) {
         let lists = self.lock_lists();
-        let any = in_flight || !lists.ready.is_empty() || !lists.timers.is_empty();
+        let (any, only_unfilled) = (in_flight || !lists.is_empty(), !in_flight && lists.has_only_unfilled());
         drop(lists);
         if any {
-            self.wake();
+            self.wake(!only_unfilled);
         }
     }
 
     /// Ends it if it has been idle until `at`; true if so. To be called with the sender held and nothing in flight.
     fn retire(&self, at: Instant) -> bool {
         let mut lists = self.lock_lists();
-        lists.retired = lists.ready.is_empty() && lists.timers.is_empty() && Instant::now() >= at;
+        lists.retired = lists.is_empty() && Instant::now() >= at;
         lists.retired
     }
 
     /// Waits without the sender until there may be work, at most until `retire`.
     fn park(&self, shared: &Shared, retire: Instant) {
         let lists = self.lock_lists();
-        let timer = lists.timers.peek().map(|timer| timer.at);
-        let busy = !lists.ready.is_empty() || timer.is_some_and(|at| at <= Instant::now());
+        let timer = lists.next_timer();
+        let busy = lists.has_work(Instant::now(), true);
         drop(lists);
         if !busy {
             let until = timer.map_or(retire, |timer| timer.min(retire));
@@ -227,38 +205,24 @@ impl SenderHandle {
         self.thread_waker.drain();
     }
 
-    /// The next partition that may have something to send.
-    fn pop(&self, now: Instant) -> Option<Arc<PartitionQueue>> {
-        let mut lists = self.lock_lists();
-        while lists.timers.peek().is_some_and(|timer| timer.at <= now) {
-            let timer = lists.timers.pop()?;
-            lists.ready.push_back(timer.partition);
-        }
-        lists.ready.pop_front()
-    }
-
-    fn has_work(&self) -> bool {
-        let now = Instant::now();
-        let lists = self.lock_lists();
-        !lists.ready.is_empty() || lists.timers.peek().is_some_and(|timer| timer.at <= now)
-    }
-
     /// Moves what is ready to a later time, each partition once, and leaves out those that have nothing to send.
     fn postpone(&self, until: Instant, why: Option<&Error>) {
         let now = Instant::now();
         let until = until.max(now + MIN_PAUSE);
         let mut partitions = Vec::new();
-        while let Some(partition) = self.pop(now) {
-            partitions.push(partition);
-        }
+        let mut lists = self.lock_lists();
+        partitions.extend(std::iter::from_fn(|| lists.pop(now, true)));
+        drop(lists);
         partitions.sort_by_key(|partition| Arc::as_ptr(partition).addr());
         partitions.dedup_by(|a, b| Arc::ptr_eq(a, b));
         partitions.retain(|partition| partition.due(now) != Due::Later);
         if let Some(error) = why {
             partitions.iter().for_each(|partition| partition.set_last_error(error));
         }
-        let timers = partitions.into_iter().map(|partition| Timer { at: until, partition });
-        self.lock_lists().timers.extend(timers);
+        let mut lists = self.lock_lists();
+        for partition in partitions {
+            lists.push(&partition, Due::At(until));
+        }
     }
 
     /// Lets a synchronous caller send what is due and wait for the answer itself, if nobody else is at it and nothing
@@ -276,7 +240,7 @@ impl SenderHandle {
                 if done() || sender.in_flight.is_empty() || shared.interrupt.is_triggered() {
                     break;
                 }
-                sender.await_answer(shared, self);
+                sender.await_answer(shared, self, By::Caller);
             }
             !sender.in_flight.is_empty()
         }));
@@ -309,7 +273,8 @@ impl Sender {
     /// Sends requests while there is something due and room in flight.
     fn send_due(&mut self, shared: &Arc<Shared>, handle: &SenderHandle, by: By) {
         while self.in_flight.len() < shared.config.max_in_flight {
-            if !handle.has_work() {
+            let now = Instant::now();
+            if !handle.lock_lists().has_work(now, self.gathers_until(now).is_none()) {
                 return;
             }
             if let Some(until) = self.connection.as_ref().and_then(Connection::throttled_until) {
@@ -378,20 +343,31 @@ impl Sender {
         shared.schedule(partition, partition.leader() != Some(self.node));
     }
 
+    /// Until when batches with room wait for an answer, if they do.
+    fn gathers_until(&self, now: Instant) -> Option<Instant> {
+        self.gathering.until(now, self.round_trip())
+    }
+
+    fn round_trip(&self) -> Option<Duration> {
+        self.connection.as_ref().and_then(Connection::round_trip_at_most)
+    }
+
     /// Takes at most one batch of each partition that is ready.
     fn collect(&mut self, shared: &Arc<Shared>, handle: &SenderHandle) -> Vec<InFlightBatch> {
         let now = Instant::now();
+        let gathers = self.gathers_until(now).is_some();
         let snapshot = shared.core().snapshot();
         let mut batches: Vec<InFlightBatch> = Vec::new();
         let mut again = Vec::new();
         let mut size = 0;
         while size < REQUEST_BYTES {
-            let Some(partition) = handle.pop(now) else { break };
+            let unfilled = !gathers || !batches.is_empty();
+            let Some(partition) = handle.lock_lists().pop(now, unfilled) else { break };
             if batches.iter().any(|item| Arc::ptr_eq(&item.partition, &partition)) {
                 again.push(partition);
                 continue;
             }
-            let batch = match partition.drain(self.node, now, &shared.ids) {
+            let batch = match partition.drain(self.node, now, unfilled, &shared.ids) {
                 Drained::Sealed(batch) => batch,
                 Drained::Unsealed(unsealed, place) => {
                     let outcome = unsealed.outcome.clone();
@@ -428,6 +404,7 @@ impl Sender {
         let written = self.write(shared, &batches, deadline);
         match written {
             Ok(()) if shared.config.acks.answered() => {
+                self.gathering.sent(self.last_used);
                 self.in_flight.push_back(InFlightRequest { batches, deadline, generation });
             }
             Ok(()) => {
@@ -468,29 +445,37 @@ impl Sender {
     }
 
     /// Waits for the next answer, for something new to send, or for the oldest request's deadline.
-    fn await_answer(&mut self, shared: &Arc<Shared>, handle: &SenderHandle) {
+    fn await_answer(&mut self, shared: &Arc<Shared>, handle: &SenderHandle, by: By) {
         let Some(oldest) = self.in_flight.front() else { return };
         let deadline = oldest.deadline;
+        let now = Instant::now();
+        let gathers = self.gathers_until(now);
+        // Filled batches of others can wait for a near broker's answer, too, if that makes a lone caller's come sooner.
+        let blocking = by == By::Caller && self.gathering.can_block(now, self.round_trip());
         let Some(connection) = &mut self.connection else { return };
         let has_room = self.in_flight.len() < shared.config.max_in_flight;
         let mut until = deadline;
         let mut waker = None;
         if has_room {
-            handle.awaiting.store(true, Ordering::SeqCst);
+            handle.awaiting.store(if gathers.is_some() { FILLED } else { ANYTHING }, Ordering::SeqCst);
             waker = Some(&handle.driver_waker);
             let lists = handle.lock_lists();
-            if !lists.ready.is_empty() {
+            if lists.has_work(now, gathers.is_none()) {
                 // Came after the last look.
-                handle.awaiting.store(false, Ordering::SeqCst);
+                handle.awaiting.store(NOTHING, Ordering::SeqCst);
                 return;
             }
-            if let Some(timer) = lists.timers.peek() {
-                until = until.min(Deadline::at(timer.at));
+            for at in lists.next_timer().into_iter().chain(gathers) {
+                until = until.min(Deadline::at(at));
             }
         }
-        let waited = connection.wait_readable(waker, until);
+        let waited = if blocking {
+            connection.wait_readable_blocking(waker, until)
+        } else {
+            connection.wait_readable(waker, until)
+        };
         if has_room {
-            handle.awaiting.store(false, Ordering::SeqCst);
+            handle.awaiting.store(NOTHING, Ordering::SeqCst);
             handle.driver_waker.drain_after(waited.as_ref().ok().copied());
         }
         match waited {
@@ -510,6 +495,7 @@ impl Sender {
     fn answered(&mut self, shared: &Arc<Shared>, response: ProduceResponse) {
         let Some(request) = self.in_flight.pop_front() else { return };
         self.last_used = Instant::now();
+        self.gathering.end();
         let answers = request::answers(response, &request.batches);
         for (item, answer) in request.batches.into_iter().zip(answers) {
             let earlier = answer.as_ref().is_some_and(|a| a.error_code != 0) && item.partition.has_earlier(&item.batch);
@@ -618,6 +604,7 @@ impl Sender {
     /// The connection is gone, and with it all answers: what was in flight is in doubt and goes again, in its order.
     fn connection_lost(&mut self, shared: &Arc<Shared>, error: &Error) {
         self.connection = None;
+        self.gathering.end();
         if error.kind() != ErrorKind::Closed {
             log::warn!("producing to broker {}: {error}", self.node);
         }

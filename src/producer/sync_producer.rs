@@ -45,7 +45,7 @@ impl SyncProducer {
             self.producer.append_unscheduled(record, None, true).map_err(SendError::NotPersisted)?;
         let Some(partition) = opened else { return delivery.wait() };
         let due = partition.due(Instant::now());
-        let lone = due == Due::Now;
+        let lone = matches!(due, Due::Now | Due::Unfilled);
         match shared.schedule_due(&partition, due, !lone) {
             Some(sender) if lone => sender.try_drive(shared, &|| delivery.batch.is_resolved()),
             _ => {}

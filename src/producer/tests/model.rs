@@ -202,7 +202,7 @@ impl Run {
     }
 
     fn drain(&mut self, node: i32) {
-        let mut batch = match self.queue.drain(node, self.now, &self.ids) {
+        let mut batch = match self.queue.drain(node, self.now, self.rng.bool(), &self.ids) {
             Drained::Sealed(batch) => batch,
             Drained::Unsealed(unsealed, place) => {
                 let outcome = unsealed.outcome.clone();
