@@ -6,7 +6,7 @@ use super::{Deadline, Interrupt, Waker};
 use crate::{Error, ErrorKind, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg, sockopt};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg, sockopt};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -264,7 +264,7 @@ impl Drop for Stream {
     fn drop(&mut self) {
         if let Some(session) = self.tls.as_deref_mut() {
             session.queue_close();
-            let _ = send(&self.socket, session.outgoing(), WRITE_NOW);
+            let _ = rustix::net::send(&self.socket, session.outgoing(), WRITE_NOW);
         }
     }
 }
