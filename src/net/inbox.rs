@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 /// Small answers are read in one go with their length; this much is read ahead.
 const INBOX_BYTES: usize = 8 * 1024;
-/// The first step of a large answer's buffer, if none has been larger; it doubles as bytes really arrive.
+/// The first step of a large answer's buffer; it doubles as bytes really arrive.
 pub(crate) const FIRST_STEP_BYTES: usize = 1024 * 1024;
 
 /// What has been read from a connection but not yet taken.
@@ -14,13 +14,11 @@ pub(crate) struct Inbox {
     /// From `taken` on it is not taken yet.
     bytes: Vec<u8>,
     taken: usize,
-    /// The longest frame so far: a peer that has sent as much is believed for as much.
-    longest: usize,
 }
 
 impl Default for Inbox {
     fn default() -> Self {
-        Self { bytes: Vec::with_capacity(INBOX_BYTES), taken: 0, longest: 0 }
+        Self { bytes: Vec::with_capacity(INBOX_BYTES), taken: 0 }
     }
 }
 
@@ -58,7 +56,7 @@ impl Inbox {
         let length = frame_length(prefix, limit)?;
         self.taken = self.taken.saturating_add(prefix.len());
 
-        let mut frame = Vec::with_capacity(length.min(self.longest.max(FIRST_STEP_BYTES)));
+        let mut frame = Vec::with_capacity(length.min(FIRST_STEP_BYTES));
         self.take(&mut frame, length);
         while frame.len() < length {
             if length.saturating_sub(frame.len()) < INBOX_BYTES / 2 {
@@ -79,7 +77,6 @@ impl Inbox {
             self.taken = 0;
             frame.truncate(length);
         }
-        self.longest = self.longest.max(length);
         Ok(Bytes::from(frame))
     }
 
@@ -138,37 +135,5 @@ mod tests {
             assert!((arrived + 1..=at_most).contains(&capacity), "{arrived}: {capacity}");
         }
         assert_eq!((growth(0, 10), growth(10, 10)), (1, 0));
-    }
-
-    #[test]
-    fn w4_a_peer_is_believed_for_as_much_as_it_has_sent_at_once() {
-        const MIB: usize = 1024 * 1024;
-        let mut inbox = Inbox::default();
-        // The largest buffer while a frame of this length is read, as far as the peer sends it.
-        let mut largest = |length: usize, sent: usize| {
-            let prefix = (length as u32).to_be_bytes();
-            let (mut left, mut largest) = (sent + prefix.len(), 0);
-            let read = inbox.read_frame(100 * MIB, |buffer| {
-                largest = largest.max(buffer.capacity());
-                let n = left.min(buffer.capacity() - buffer.len());
-                let start = sent + prefix.len() - left;
-                buffer.extend((start..start + n).map(|at| prefix.get(at).copied().unwrap_or(7)));
-                left -= n;
-                if n == 0 { Err(Error::new(ErrorKind::Network, "the end")) } else { Ok(n) }
-            });
-            (read.is_ok(), largest)
-        };
-        assert_eq!(largest(5 * MIB, 5 * MIB), (true, 5 * MIB));
-        assert_eq!(largest(4 * MIB, MIB / 2), (false, 4 * MIB));
-        let mut inbox = Inbox { longest: 5 * MIB, ..Inbox::default() };
-        let error = inbox.read_frame(100 * MIB, |buffer| {
-            if buffer.is_empty() && buffer.capacity() <= INBOX_BYTES {
-                buffer.extend((90 * MIB as u32).to_be_bytes());
-                return Ok(4);
-            }
-            assert_eq!(buffer.capacity(), 5 * MIB, "no more than it has sent");
-            Err(Error::new(ErrorKind::Network, "the end"))
-        });
-        assert_eq!(error.unwrap_err().kind(), ErrorKind::Network);
     }
 }
