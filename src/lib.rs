@@ -111,6 +111,8 @@ pub mod batch;
 mod cluster;
 mod config;
 mod consumer;
+#[cfg(all(test, target_os = "linux"))]
+mod copies;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 mod error;

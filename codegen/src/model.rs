@@ -7,9 +7,6 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-/// Fields that `Debug` must not show: credentials, and what stands in for them.
-const SECRETS: [&str; 4] = ["AuthBytes", "Hmac", "Salt", "SaltedPassword"];
-
 /// Names that the files import.
 const IMPORTED: [&str; 6] = ["Bytes", "Reader", "Request", "Response", "Result", "Writer"];
 
@@ -261,7 +258,7 @@ impl Member<'_> {
     }
 
     pub fn is_secret(&self) -> bool {
-        self.kind == Type::Bytes && SECRETS.contains(&self.field.name.as_str())
+        self.field.is_secret()
     }
 
     pub fn rust(&self) -> String {

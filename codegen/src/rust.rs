@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::model::{Member, Struct, condition, names, structs};
-use crate::schema::{Schema, Versions};
+use crate::schema::{Field, Schema, Versions};
 use crate::table::{Kind, Module};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -73,8 +73,10 @@ fn request_head(name: &str, key: i16, schema: &Schema) -> Head {
         if schema.flexible_versions.is_empty() { "i16::MAX".into() } else { schema.flexible_versions.low.to_string() };
     let consts = format!(
         "const KEY: i16 = {key};\nconst NAME: &'static str = \"{name}\";\nconst MIN_VERSION: i16 = {};\n\
-         const MAX_VERSION: i16 = {};\nconst FLEXIBLE_VERSION: i16 = {flexible};\ntype Response = {name}Response;\n\n",
-        schema.valid_versions.low, schema.valid_versions.high
+         const MAX_VERSION: i16 = {};\nconst FLEXIBLE_VERSION: i16 = {flexible};\n{}type Response = {name}Response;\n\n",
+        schema.valid_versions.low,
+        schema.valid_versions.high,
+        carries_secrets(schema)
     );
     ("impl Request for".to_owned(), consts, "")
 }
@@ -88,7 +90,17 @@ fn response_head(schema: &Schema) -> Head {
         }
         false => "",
     };
-    ("impl Response for".to_owned(), methods.to_owned(), "")
+    let secrets = carries_secrets(schema);
+    let between = if secrets.is_empty() || methods.is_empty() { "" } else { "\n" };
+    ("impl Response for".to_owned(), format!("{secrets}{between}{methods}"), "")
+}
+
+/// The constant of a message with secrets in it; it is false by default.
+fn carries_secrets(schema: &Schema) -> &'static str {
+    fn any(fields: &[Field]) -> bool {
+        fields.iter().any(|field| field.is_secret() || any(&field.fields))
+    }
+    if any(&schema.fields) { "const CARRIES_SECRETS: bool = true;\n" } else { "" }
 }
 
 fn data_head(schema: &Schema) -> Head {

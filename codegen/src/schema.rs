@@ -40,6 +40,9 @@ pub struct Struct {
     pub fields: Vec<Field>,
 }
 
+/// Fields that `Debug` must not show, and of which no copy may stay: credentials, and what stands in for them.
+const SECRETS: [&str; 4] = ["AuthBytes", "Hmac", "Salt", "SaltedPassword"];
+
 /// A field, with the fields of its structure if that is declared in place.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -70,6 +73,12 @@ pub struct Field {
     _map_key: Option<Value>,
     #[serde(rename = "zeroCopy")]
     _zero_copy: Option<Value>,
+}
+
+impl Field {
+    pub fn is_secret(&self) -> bool {
+        self.kind == "bytes" && SECRETS.contains(&self.name.as_str())
+    }
 }
 
 /// A range of versions, both ends included; none by default.

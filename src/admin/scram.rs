@@ -99,7 +99,7 @@ impl ScramAlteration {
             mechanism: self.mechanism.code(),
             iterations,
             salt: salt.into(),
-            salted_password: Bytes::copy_from_slice(&salted),
+            salted_password: Bytes::from_owner(salted),
         })
     }
 }

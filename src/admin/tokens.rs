@@ -9,8 +9,12 @@ use crate::protocol::messages::describe_delegation_token::{
 };
 use crate::protocol::messages::expire_delegation_token::ExpireDelegationTokenRequest;
 use crate::protocol::messages::renew_delegation_token::RenewDelegationTokenRequest;
+use crate::sasl::Credentials;
+use base64ct::{Base64, Encoding};
+use bytes::Bytes;
 use std::fmt;
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// From this version on tokens can be made for others (KIP-373).
 const OWNERS: i16 = 3;
@@ -37,14 +41,14 @@ impl fmt::Display for KafkaPrincipal {
     }
 }
 
-/// A token. Times are in milliseconds since 1970.
+/// A token. Times are in milliseconds since 1970. Its secret does not show in `Debug`, and is wiped from memory with the token.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DelegationToken {
     /// Its id, which is the user name of SCRAM.
     pub token_id: String,
-    /// Its secret, whose base64 is the password of SCRAM. Not shown by `Debug`.
-    pub hmac: Vec<u8>,
+    /// Its secret.
+    hmac: Zeroizing<Vec<u8>>,
     /// Whom it stands for.
     pub owner: KafkaPrincipal,
     /// Who asked for it; the owner on brokers before 3.3.
@@ -57,6 +61,29 @@ pub struct DelegationToken {
     pub expiry_timestamp: i64,
     /// When it ends for good.
     pub max_timestamp: i64,
+}
+
+impl DelegationToken {
+    /// Its secret, by which it is renewed and ended.
+    #[must_use]
+    pub fn hmac(&self) -> &[u8] {
+        &self.hmac
+    }
+
+    /// User and password to log in with: its id, and its secret in base64.
+    ///
+    /// ```no_run
+    /// use sarameya::{Client, Sasl};
+    /// # let admin = sarameya::Admin::new(&Client::connect("localhost:9092")?);
+    /// # let token = admin.create_delegation_token(&sarameya::admin::NewDelegationToken::new())?;
+    /// let sasl = Sasl::scram_sha_512_with(token.credentials()).delegation_token();
+    /// let client = Client::builder().bootstrap_servers("localhost:9092").sasl(sasl).build()?;
+    /// # Ok::<(), sarameya::Error>(())
+    /// ```
+    #[must_use]
+    pub fn credentials(&self) -> Credentials {
+        Credentials::new(self.token_id.as_str(), Base64::encode_string(&self.hmac))
+    }
 }
 
 impl fmt::Debug for DelegationToken {
@@ -145,7 +172,7 @@ impl Admin {
             };
             Ok(DelegationToken {
                 token_id: response.token_id,
-                hmac: response.hmac.to_vec(),
+                hmac: response.hmac.to_vec().into(),
                 requester: if version >= OWNERS { requester } else { owner.clone() },
                 owner,
                 renewers: Vec::new(),
@@ -163,13 +190,13 @@ impl Admin {
     /// ```no_run
     /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
     /// for token in admin.describe_delegation_tokens(None)? {
-    ///     println!("{} until {}", token.token_id, admin.renew_delegation_token(&token.hmac, None)?);
+    ///     println!("{} until {}", token.token_id, admin.renew_delegation_token(token.hmac(), None)?);
     /// }
     /// # Ok::<(), sarameya::Error>(())
     /// ```
     pub fn renew_delegation_token(&self, hmac: &[u8], period: Option<Duration>) -> Result<i64> {
         self.call().ask(&Route::Any, |asking| {
-            let (hmac, renew_period_ms) = (hmac.to_vec().into(), period.map_or(-1, milliseconds));
+            let (hmac, renew_period_ms) = (wiped(hmac), period.map_or(-1, milliseconds));
             let response = asking.call(&RenewDelegationTokenRequest { hmac, renew_period_ms })?;
             outcome(response.error_code, None, "the token was not renewed")?;
             Ok(response.expiry_timestamp_ms)
@@ -184,13 +211,13 @@ impl Admin {
     /// # let admin = sarameya::Admin::new(&sarameya::Client::connect("localhost:9092")?);
     /// for token in admin.describe_delegation_tokens(None)? {
     ///     // Without a period it ends now.
-    ///     admin.expire_delegation_token(&token.hmac, None)?;
+    ///     admin.expire_delegation_token(token.hmac(), None)?;
     /// }
     /// # Ok::<(), sarameya::Error>(())
     /// ```
     pub fn expire_delegation_token(&self, hmac: &[u8], period: Option<Duration>) -> Result<i64> {
         self.call().ask(&Route::Any, |asking| {
-            let (hmac, expiry_time_period_ms) = (hmac.to_vec().into(), period.map_or(-1, milliseconds));
+            let (hmac, expiry_time_period_ms) = (wiped(hmac), period.map_or(-1, milliseconds));
             let response = asking.call(&ExpireDelegationTokenRequest { hmac, expiry_time_period_ms })?;
             outcome(response.error_code, None, "the token was not ended")?;
             Ok(response.expiry_timestamp_ms)
@@ -227,7 +254,7 @@ impl Admin {
                 let renewers = token.renewers.into_iter();
                 DelegationToken {
                     token_id: token.token_id,
-                    hmac: token.hmac.to_vec(),
+                    hmac: token.hmac.to_vec().into(),
                     requester: if version >= OWNERS { requester } else { owner.clone() },
                     owner,
                     renewers: renewers
@@ -243,6 +270,11 @@ impl Admin {
     }
 }
 
+/// For a request, a copy that goes with it.
+fn wiped(hmac: &[u8]) -> Bytes {
+    Bytes::from_owner(Zeroizing::new(hmac.to_vec()))
+}
+
 fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
@@ -256,7 +288,7 @@ mod tests {
         let alice = KafkaPrincipal::user("alice");
         let token = DelegationToken {
             token_id: "id".into(),
-            hmac: b"hunter2".to_vec(),
+            hmac: b"hunter2".to_vec().into(),
             owner: alice.clone(),
             requester: alice.clone(),
             renewers: vec![alice],
@@ -268,5 +300,7 @@ mod tests {
         assert!(shown.contains("token_id: \"id\"") && shown.contains("max_timestamp: 3"), "{shown}");
         // As text or as the numbers of its bytes.
         assert!(!shown.contains("hunter2") && !shown.contains("104, 117"), "{shown}");
+        let credentials = token.credentials();
+        assert_eq!((credentials.user(), credentials.password().expose()), ("id", "aHVudGVyMg=="));
     }
 }

@@ -11,7 +11,7 @@ mod tls;
 pub(crate) use jaas::Jaas;
 pub use properties::Properties;
 pub(crate) use properties::Setting;
-pub(crate) use secret::Secret;
+pub(crate) use secret::{Secret, hold, reserve_wiping, wipe_front};
 pub(crate) use security::SecurityProtocol;
 #[cfg(feature = "tls")]
 pub(crate) use tls::{Pem, StorePasswords, Verification};

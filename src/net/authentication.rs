@@ -36,12 +36,9 @@ impl Connection {
         self.agree_on_mechanism(sasl.mechanism(), deadline)?;
         let (mut exchange, mut message) = Exchange::start(sasl)?;
         loop {
-            self.make_room_for_secret(message.len());
             let request = SaslAuthenticateRequest { auth_bytes: Bytes::from_owner(message) };
             let version = self.version::<SaslAuthenticateRequest>()?;
-            let sent = self.write_request(&request, version, true, deadline);
-            self.wipe_outbox();
-            sent?;
+            self.write_request(&request, version, true, deadline)?;
             let response = self.receive::<SaslAuthenticateRequest>(deadline)?;
             match ErrorCode(response.error_code) {
                 ErrorCode::NONE => {}

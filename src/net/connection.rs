@@ -13,10 +13,7 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use zeroize::Zeroize;
 
-/// More than lengths, numbers and tags around a secret in a request take.
-const BESIDE_SECRET_BYTES: usize = 64;
 /// A buffer larger than this is not kept for the next request.
 const KEPT_BUFFER_BYTES: usize = 256 * 1024;
 
@@ -68,6 +65,8 @@ struct InFlight {
     version: i16,
     header_version: i16,
     sent: Instant,
+    /// Whether there will be secrets in it.
+    secret: bool,
 }
 
 /// A connection to one broker, with versions negotiated. It has exactly one owner, and its first error is its last: a
@@ -348,14 +347,20 @@ impl Connection {
             version,
             header_version: response_header_version::<R>(version),
             sent: self.last_used,
+            secret: R::Response::CARRIES_SECRETS,
         };
         let mut encode = |writer: &mut Writer| request.encode(writer, version);
-        self.write_frame(in_flight, header_version, &mut encode, answered, deadline)
+        let mut writer = Writer::reuse(std::mem::take(&mut self.outbox));
+        if R::CARRIES_SECRETS {
+            writer = writer.without_copies();
+        }
+        self.write_frame(writer, in_flight, header_version, &mut encode, answered, deadline)
     }
 
     /// What all kinds of requests have in common, compiled once.
     fn write_frame(
         &mut self,
+        mut writer: Writer,
         mut in_flight: InFlight,
         header_version: i16,
         encode: &mut dyn FnMut(&mut Writer) -> Result<()>,
@@ -365,7 +370,6 @@ impl Connection {
         self.check()?;
         let InFlight { correlation_id, api_key, api_name, version, .. } = in_flight;
         self.next_correlation_id = correlation_id.wrapping_add(1);
-        let mut writer = Writer::reuse(std::mem::take(&mut self.outbox));
         writer.i32(0);
         writer.i16(api_key);
         writer.i16(version);
@@ -441,8 +445,14 @@ impl Connection {
     }
 
     fn read_answer(&mut self, expected: &InFlight, deadline: Deadline) -> Result<Reader> {
-        let stream = &mut self.stream;
-        let frame = self.inbox.read_frame(self.max_response_bytes, |buffer| stream.read(buffer, deadline))?;
+        let (stream, limit) = (&mut self.stream, self.max_response_bytes);
+        let frame = if expected.secret {
+            let frame = self.inbox.read_secret_frame(limit, |buffer| stream.read(buffer, deadline));
+            stream.wipe_read();
+            frame?
+        } else {
+            self.inbox.read_frame(limit, |buffer| stream.read(buffer, deadline))?
+        };
         answer_body(frame, expected.correlation_id, expected.header_version)
     }
 
@@ -493,17 +503,6 @@ impl Connection {
 
     pub(super) fn set_renewal(&mut self, renewal: Option<Instant>) {
         self.renewal = renewal;
-    }
-
-    /// A secret of so many bytes is to be written. A buffer that grows would leave its old memory behind with the secret in it.
-    pub(super) fn make_room_for_secret(&mut self, bytes: usize) {
-        self.outbox.clear();
-        self.outbox.reserve(self.client_id.len().saturating_add(bytes).saturating_add(BESIDE_SECRET_BYTES));
-    }
-
-    /// A secret was written, and its copy must not stay in memory.
-    pub(super) fn wipe_outbox(&mut self) {
-        self.outbox.zeroize();
     }
 
     /// A listener that wants SASL answers ApiVersions and closes at anything else.

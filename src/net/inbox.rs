@@ -1,7 +1,9 @@
 //! Frames out of a stream of bytes, wherever the reads from it happen to end.
 
+use crate::config::{reserve_wiping, wipe_front};
 use crate::{Error, ErrorKind, Result};
 use bytes::Bytes;
+use zeroize::Zeroizing;
 
 /// Small answers are read in one go with their length; this much is read ahead.
 const INBOX_BYTES: usize = 8 * 1024;
@@ -47,37 +49,62 @@ impl Inbox {
         limit: usize,
         mut read: impl FnMut(&mut Vec<u8>) -> Result<usize>,
     ) -> Result<Bytes> {
+        let mut frame = Vec::new();
+        self.fill_frame(&mut frame, limit, Vec::reserve_exact, &mut read)?;
+        Ok(Bytes::from(frame))
+    }
+
+    /// The same for a frame that carries a secret: it is wiped when nobody uses it any more, and no copy of it stays here.
+    pub(crate) fn read_secret_frame(
+        &mut self,
+        limit: usize,
+        mut read: impl FnMut(&mut Vec<u8>) -> Result<usize>,
+    ) -> Result<Bytes> {
+        let mut frame = Zeroizing::new(Vec::new());
+        let filled = self.fill_frame(&mut frame, limit, reserve_wiping, &mut read);
+        wipe_front(&mut self.bytes, &mut self.taken);
+        filled.map(|()| Bytes::from_owner(frame))
+    }
+
+    fn fill_frame(
+        &mut self,
+        frame: &mut Vec<u8>,
+        limit: usize,
+        grow: fn(&mut Vec<u8>, usize),
+        read: &mut impl FnMut(&mut Vec<u8>) -> Result<usize>,
+    ) -> Result<()> {
         let prefix = loop {
             match self.ahead().first_chunk::<4>() {
                 Some(prefix) => break *prefix,
-                None => _ = self.read_some(&mut read)?,
+                None => _ = self.read_some(&mut *read)?,
             }
         };
         let length = frame_length(prefix, limit)?;
         self.taken = self.taken.saturating_add(prefix.len());
 
-        let mut frame = Vec::with_capacity(length.min(FIRST_STEP_BYTES));
-        self.take(&mut frame, length);
+        frame.reserve_exact(length.min(FIRST_STEP_BYTES));
+        self.take(frame, length);
         while frame.len() < length {
             if length.saturating_sub(frame.len()) < INBOX_BYTES / 2 {
                 // The end of this frame and perhaps the next one, in one call.
-                self.read_some(&mut read)?;
-                self.take(&mut frame, length);
+                self.read_some(&mut *read)?;
+                self.take(frame, length);
                 continue;
             }
             if frame.len() == frame.capacity() {
-                frame.reserve_exact(growth(frame.len(), length));
+                grow(frame, growth(frame.len(), length));
             }
-            read(&mut frame)?;
+            read(frame)?;
         }
         if let Some(next) = frame.get(length..).filter(|next| !next.is_empty()) {
             // The allocator may give more than was asked for, and then the start of the next frame is read along.
             self.bytes.clear();
+            reserve_wiping(&mut self.bytes, next.len());
             self.bytes.extend_from_slice(next);
             self.taken = 0;
             frame.truncate(length);
         }
-        Ok(Bytes::from(frame))
+        Ok(())
     }
 
     /// Moves what there is into a frame of this length.
@@ -123,6 +150,35 @@ fn growth(have: usize, length: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn x10_a_secret_frame_is_the_frame_and_leaves_the_next_one_ahead() {
+        let frames = [vec![1; 4], vec![2; 10_000], vec![3; 5], vec![4; 3 * INBOX_BYTES], vec![5; 100]];
+        let stream: Vec<u8> = frames
+            .iter()
+            .flat_map(|frame| (frame.len() as u32).to_be_bytes().into_iter().chain(frame.clone()))
+            .collect();
+        for step in [1, 7, 4096, 9000, stream.len()] {
+            let (mut inbox, mut rest) = (Inbox::default(), &stream[..]);
+            for (at, frame) in frames.iter().enumerate() {
+                let mut read = |buffer: &mut Vec<u8>| {
+                    let now = step.min(buffer.capacity() - buffer.len()).min(rest.len());
+                    buffer.extend_from_slice(&rest[..now]);
+                    rest = &rest[now..];
+                    Ok(now)
+                };
+                let secret = at % 2 == 0;
+                let read = if secret {
+                    inbox.read_secret_frame(100_000, &mut read)
+                } else {
+                    inbox.read_frame(100_000, &mut read)
+                };
+                assert_eq!(read.unwrap(), frame, "frame {at} in steps of {step}");
+                assert!(!secret || inbox.taken == 0 && inbox.bytes.capacity() >= INBOX_BYTES);
+            }
+            assert!(inbox.is_empty());
+        }
+    }
 
     #[test]
     fn w4_memory_follows_the_bytes_that_arrived() {

@@ -50,5 +50,7 @@ pub(crate) use stream::wait_for;
 pub(crate) use tls::TlsConnector;
 #[cfg(all(feature = "tls", feature = "fuzzing"))]
 pub(crate) use tls::pem;
+#[cfg(all(test, feature = "tls", target_os = "linux"))]
+pub(crate) use tls::tests::in_front_of as tls_in_front_of;
 #[cfg(all(feature = "tls", feature = "embedded"))]
 pub(crate) use tls::{ServerIdentity, TlsAcceptor};

@@ -193,8 +193,7 @@ impl OidcClientCredentials {
     fn failed(&self, why: &dyn fmt::Display) -> Error {
         let why = why.to_string();
         // An endpoint may send back what it was told.
-        let holds = why.contains(self.client_secret.expose()) || why.contains(self.encoded().as_str());
-        let hidden = if holds { "(its words hold the secret)" } else { &why };
+        let hidden = if self.client_secret.is_in(&why) { "(its words hold the secret)" } else { &why };
         Error::new(ErrorKind::Authentication, format!("asking {} for a token: {hidden}", self.endpoint))
             .with_setting("sasl.oauthbearer.token.endpoint.url")
     }
@@ -330,12 +329,14 @@ mod tests {
             http("401 Unauthorized", "{\"error\":\"invalid_client\",\"error_description\":\"no such client\"}");
         let echo = http("400 Bad Request", "{\"error\":\"hunter2\"}");
         let encoded = http("400 Bad Request", "{\"error\":\"not Basic bWU6aHVudGVyMg==\"}");
+        let cut = http("400 Bad Request", "{\"error\":\"not Basic bWU6aHVudGVyMg\"}");
         let elsewhere = "HTTP/1.1 302 Found\r\nLocation: https://localhost:1/x\r\nContent-Length: 0\r\n\r\n";
         let large = http("200 OK", &"x".repeat(70_000));
         for (answer, why) in [
             (refused.as_str(), "401 invalid_client no such client"),
             (&echo, "hold the secret"),
             (&encoded, "hold the secret"),
+            (&cut, "hold the secret"),
             (elsewhere, "token"),
             (&large, "token"),
             (&http("200 OK", "{}"), "no access_token"),

@@ -120,6 +120,14 @@ impl Stream {
         Ok(())
     }
 
+    /// What was read held a secret, and no copy of it is to stay on its way.
+    pub(crate) fn wipe_read(&mut self) {
+        #[cfg(feature = "tls")]
+        if let Some(session) = self.tls.as_deref_mut() {
+            session.wipe_taken();
+        }
+    }
+
     fn wait(&self, events: PollFlags, deadline: Deadline, doing: &str) -> Result<()> {
         match wait_for(self.socket.as_fd(), events, Some(&self.interrupt), None, deadline)? {
             Readiness::TimedOut => Err(timed_out(doing)),

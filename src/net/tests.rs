@@ -3,6 +3,9 @@
 use super::scripted::{Asked, REFUSING, Reply, Scripted, Session, body, framed};
 use super::{Connection, Deadline, Dialer, Epoch, Interrupt, NetConfig, Peer, Readiness, Security, Waker};
 use crate::protocol::Request;
+use crate::protocol::messages::alter_user_scram_credentials::{
+    AlterUserScramCredentialsRequest, AlterUserScramCredentialsResponse, ScramCredentialUpsertion,
+};
 use crate::protocol::messages::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
 use crate::protocol::messages::find_coordinator::FindCoordinatorRequest;
 use crate::protocol::messages::metadata::{
@@ -646,4 +649,23 @@ fn wakes_from_another_thread_are_neither_lost_nor_stuck() {
     thread.join().unwrap();
     waker.drain();
     assert_eq!(waker.wait(&interrupt, Deadline::after(ms(5))).unwrap(), Readiness::TimedOut);
+}
+
+#[test]
+fn a_request_of_more_pieces_than_one_write_takes_arrives_whole() {
+    const SECRETS: usize = 3000;
+    let upsertion = |at: usize| ScramCredentialUpsertion {
+        name: format!("user {at}"),
+        salted_password: at.to_be_bytes().to_vec().into(),
+        ..Default::default()
+    };
+    let peer = Scripted::broker(&[(AlterUserScramCredentialsRequest::KEY, 0, 0)], move |asked| {
+        let request: AlterUserScramCredentialsRequest = asked.decode();
+        assert!(request.upsertions.into_iter().eq((0..SECRETS).map(upsertion)));
+        asked.reply::<AlterUserScramCredentialsRequest>(&AlterUserScramCredentialsResponse::default())
+    });
+    // Each secret is written from where it is, beside what stands between them.
+    let upsertions = (0..SECRETS).map(upsertion).collect();
+    let request = AlterUserScramCredentialsRequest { upsertions, ..Default::default() };
+    dial(&peer).call(&request, Deadline::after(LONG)).unwrap();
 }

@@ -25,6 +25,8 @@ pub trait Request: Sized + Default + std::fmt::Debug {
     const MAX_VERSION: i16;
     /// The first version with compact lengths and tagged fields (`i16::MAX` if there is none).
     const FLEXIBLE_VERSION: i16;
+    /// Whether a field holds a password, a key or a token: no copy of it may stay in memory.
+    const CARRIES_SECRETS: bool = false;
     /// The answer to it.
     type Response: Response;
 
@@ -36,6 +38,9 @@ pub trait Request: Sized + Default + std::fmt::Debug {
 
 /// A response body.
 pub trait Response: Sized + Default + std::fmt::Debug {
+    /// Whether a field holds a password, a key or a token: no copy of it may stay in memory.
+    const CARRIES_SECRETS: bool = false;
+
     /// How long the broker asks the client to be silent, in milliseconds (KIP-219); 0 where the answer has no such field.
     fn throttle_time_ms(&self) -> i32 {
         0

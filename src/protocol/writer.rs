@@ -16,6 +16,8 @@ pub struct Writer {
     spliced: usize,
     /// The first length that its field could not hold.
     too_long: Option<usize>,
+    /// No byte string is copied, however short.
+    copies_nothing: bool,
 }
 
 impl Writer {
@@ -28,6 +30,13 @@ impl Writer {
     pub fn reuse(mut buffer: Vec<u8>) -> Self {
         buffer.clear();
         Self { buffer, ..Self::default() }
+    }
+
+    /// Copies no byte strings from here on, so that a secret among them stays where its owner wipes it.
+    #[must_use]
+    pub fn without_copies(mut self) -> Self {
+        self.copies_nothing = true;
+        self
     }
 
     /// The bytes so far.
@@ -148,7 +157,7 @@ impl Writer {
     pub fn nullable_bytes(&mut self, value: Option<&Bytes>, flexible: bool) {
         self.length(value.map(Bytes::len), flexible, true);
         match value {
-            Some(bytes) if bytes.len() >= SPLICE_LENGTH => {
+            Some(bytes) if bytes.len() >= SPLICE_LENGTH || self.copies_nothing => {
                 self.spliced = self.spliced.saturating_add(bytes.len());
                 self.splices.push((self.buffer.len(), bytes.clone()));
             }
@@ -305,6 +314,23 @@ mod tests {
         assert_eq!(BigEndian::read_i32(&flat[4..]) as usize, SPLICE_LENGTH);
         assert_eq!(flat[8 + SPLICE_LENGTH], 1);
         assert_eq!(frame.slices().len(), 4);
+    }
+
+    #[test]
+    fn x10_without_copies_the_buffer_holds_no_byte_string() {
+        let write = |mut writer: Writer| {
+            writer.i32(0);
+            for bytes in [&b"hunter2"[..], b"", b"x"] {
+                writer.bytes(&Bytes::copy_from_slice(bytes), true);
+            }
+            writer.string("end", true);
+            writer.into_frame()
+        };
+        let flat = |frame: &Frame| frame.slices().iter().flat_map(|slice| slice.to_vec()).collect::<Vec<u8>>();
+        let (copied, spliced) = (write(Writer::new()), write(Writer::new().without_copies()));
+        assert_eq!((flat(&copied), copied.len()), (flat(&spliced), spliced.len()));
+        assert!(copied.into_buffer().windows(7).any(|bytes| bytes == b"hunter2"));
+        assert!(!spliced.into_buffer().windows(7).any(|bytes| bytes == b"hunter2"));
     }
 
     #[test]

@@ -29,7 +29,7 @@ use sha2::{Digest, Sha256, Sha512};
 use std::fmt;
 use std::ops::Deref;
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// Kafka's minimum; fewer make a stolen exchange cheap to try passwords on.
 pub(crate) const MIN_ITERATIONS: u32 = 4096;
@@ -43,6 +43,8 @@ const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// The header for "no channel binding", and its base64 in the final message.
 const GS2_HEADER: &str = "n,,";
 const GS2_HEADER_BASE64: &str = "biws";
+/// More than hashing a password takes of the stack.
+const HASHING_STACK_BYTES: usize = 16 * 1024;
 
 /// Which hash is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -205,6 +207,7 @@ impl ScramMechanism {
             Self::Sha256 => pbkdf2::pbkdf2_hmac::<Sha256>(password.as_bytes(), salt, iterations, &mut salted),
             Self::Sha512 => pbkdf2::pbkdf2_hmac::<Sha512>(password.as_bytes(), salt, iterations, &mut salted),
         }
+        wipe_stack();
         Key(salted)
     }
 
@@ -244,6 +247,14 @@ fn mac<M: Mac + KeyInit>(key: &[u8], data: &[u8]) -> Vec<u8> {
     mac.chain_update(data).finalize().into_bytes().to_vec()
 }
 
+/// Writes over what the functions called just before have left below on the stack: hashes on their way, which the hashing
+/// crates wipe in part.
+#[inline(never)]
+fn wipe_stack() {
+    let mut left = [0; HASHING_STACK_BYTES];
+    left.zeroize();
+}
+
 impl Key {
     pub(crate) fn new(bytes: Vec<u8>) -> Self {
         Self(Zeroizing::new(bytes))
@@ -269,6 +280,12 @@ impl Deref for Key {
 
     fn deref(&self) -> &[u8] {
         &self.0
+    }
+}
+
+impl AsRef<[u8]> for Key {
+    fn as_ref(&self) -> &[u8] {
+        self
     }
 }
 

@@ -214,7 +214,7 @@ impl Credentials {
         &self.user
     }
 
-    pub(super) fn password(&self) -> &Secret {
+    pub(crate) fn password(&self) -> &Secret {
         &self.password
     }
 }

@@ -195,10 +195,10 @@ fn a_delegation_token_is_made_used_renewed_and_ended_4_3_0() {
     };
     wait_until("the token is listed", LIMIT, || find(&admin).is_some());
     let listed = find(&admin).expect("listed");
-    assert_eq!((&listed.hmac, &listed.renewers), (&token.hmac, &vec![bob]));
+    assert_eq!((listed.hmac(), &listed.renewers), (token.hmac(), &vec![bob]));
     assert!(admin.describe_delegation_tokens(None).expect("tokens").contains(&listed));
 
-    let login = Sasl::scram_sha_256(&token.token_id, base64(&token.hmac)).delegation_token();
+    let login = Sasl::scram_sha_256_with(token.credentials()).delegation_token();
     wait_until("the token is accepted", LIMIT, || by(login.clone()).is_ok());
     let own = by(login.clone()).unwrap();
     crate::security_tls::send(&own).unwrap();
@@ -209,22 +209,18 @@ fn a_delegation_token_is_made_used_renewed_and_ended_4_3_0() {
     // The renewer who was named may, others may not.
     let hour = Duration::from_secs(3600);
     let renewer = Admin::new(&by(Sasl::plain("bob", crate::support::secured::BOB)).unwrap());
-    let end = renewer.renew_delegation_token(&token.hmac, Some(hour)).expect("renewed");
+    let end = renewer.renew_delegation_token(token.hmac(), Some(hour)).expect("renewed");
     assert!(end > token.issue_timestamp && end <= token.max_timestamp);
-    let stranger = Admin::new(&carol(secured)).renew_delegation_token(&token.hmac, None).unwrap_err();
+    let stranger = Admin::new(&carol(secured)).renew_delegation_token(token.hmac(), None).unwrap_err();
     assert_eq!(stranger.code(), Some(ErrorCode::DELEGATION_TOKEN_OWNER_MISMATCH), "{stranger}");
 
-    admin.expire_delegation_token(&token.hmac, None).expect("ended");
+    admin.expire_delegation_token(token.hmac(), None).expect("ended");
     wait_until("the token is gone", LIMIT, || find(&admin).is_none());
     wait_until("the token is refused", LIMIT, || {
         by(login.clone()).is_err_and(|error| error.kind() == ErrorKind::Authentication)
     });
-    let again = admin.expire_delegation_token(&token.hmac, None).unwrap_err();
+    let again = admin.expire_delegation_token(token.hmac(), None).unwrap_err();
     assert_eq!(again.code(), Some(ErrorCode::DELEGATION_TOKEN_NOT_FOUND), "{again}");
-}
-
-fn base64(bytes: &[u8]) -> String {
-    crate::security_sasl::base64(bytes)
 }
 
 #[test]

@@ -108,9 +108,9 @@ fn x10_nothing_secret_is_logged_or_shown_over_the_whole_matrix_4_3_0() {
     let admin = Admin::new(&alice.build().unwrap());
     let made = admin.create_delegation_token(&NewDelegationToken::new().renewer(KafkaPrincipal::user("bob"))).unwrap();
     shown.debug(&made);
-    secrets.push(base64(&made.hmac));
-    secrets.push(made.hmac.iter().map(|byte| format!("{byte:02x}")).collect());
-    let login = Sasl::scram_sha_512(&made.token_id, base64(&made.hmac)).delegation_token();
+    secrets.push(base64(made.hmac()));
+    secrets.push(made.hmac().iter().map(|byte| format!("{byte:02x}")).collect());
+    let login = Sasl::scram_sha_512(&made.token_id, base64(made.hmac())).delegation_token();
     wait_until("the token is accepted", LIMIT, || shown.attempt(&secured.address("SASL"), None, Some(&login)));
     let forged = Sasl::scram_sha_512(&made.token_id, WRONG).delegation_token();
 

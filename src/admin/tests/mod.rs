@@ -3,4 +3,6 @@
 mod brokers;
 mod groups;
 mod topics;
+#[cfg(target_os = "linux")]
+mod wiped;
 mod world;

@@ -18,7 +18,7 @@ pub(super) const LONG: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 pub(super) struct Facts {
-    addresses: Vec<SocketAddr>,
+    pub(super) addresses: Vec<SocketAddr>,
     /// The leaders of topics' partitions; -1 for none.
     pub(super) topics: BTreeMap<String, Vec<i32>>,
     /// The coordinators of groups and transactional ids; node 0 for others.
@@ -101,6 +101,7 @@ fn metadata(facts: &Shared, asked: &Asked) -> Reply {
     };
     asked.reply::<MetadataRequest>(&MetadataResponse {
         brokers: facts.addresses.iter().enumerate().map(broker).collect(),
+        controller_id: 0,
         topics: names.iter().map(topic).collect(),
         cluster_id: Some(CLUSTER_ID.to_owned()),
         ..Default::default()

@@ -27,9 +27,8 @@ impl<'a> HttpConnect<'a> {
         }
         let authority = authority(self.host, self.port);
         let mut text = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n").into_bytes();
-        if let Some(ProxyCredentials { user, password }) = self.credentials {
-            let pair = Zeroizing::new(format!("{}:{}", user.expose(), password.expose()));
-            let encoded = Zeroizing::new(Base64::encode_string(pair.as_bytes()));
+        if let Some(credentials) = self.credentials {
+            let encoded = Zeroizing::new(Base64::encode_string(credentials.pair().as_bytes()));
             // In one piece, so that no shorter copy of it stays behind where the buffer was.
             text.reserve_exact(encoded.len().saturating_add(64));
             text.extend_from_slice(b"Proxy-Authorization: Basic ");
@@ -58,7 +57,11 @@ impl<'a> HttpConnect<'a> {
         let mut words = line.splitn(3, ' ');
         let status = words.nth(1).filter(|word| word.len() == 3).and_then(|word| word.parse::<u16>().ok());
         let status = status.ok_or_else(|| Refusal::protocol("answers without a status"))?;
-        let reason: String = words.next().unwrap_or_default().chars().take(REASON_CHARS_MAX).collect();
+        let reason = words.next().unwrap_or_default();
+        let reason: String = match self.credentials {
+            Some(own) if own.are_in(reason) => "(its words hold the user or the password)".into(),
+            _ => reason.chars().take(REASON_CHARS_MAX).collect(),
+        };
         match (status, self.credentials) {
             (200..=299, _) => {
                 *received = rest;

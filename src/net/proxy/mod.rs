@@ -10,7 +10,7 @@ mod url;
 
 use super::Deadline;
 use super::stream::Stream;
-use crate::config::{Properties, Secret};
+use crate::config::{Properties, Secret, hold};
 use crate::{Error, ErrorKind, Result};
 use http::HttpConnect;
 use socks5::Socks5;
@@ -59,6 +59,18 @@ enum Protocol {
 struct ProxyCredentials {
     user: Secret,
     password: Secret,
+}
+
+impl ProxyCredentials {
+    /// As HTTP has them.
+    fn pair(&self) -> Zeroizing<String> {
+        Zeroizing::new(format!("{}:{}", self.user.expose(), self.password.expose()))
+    }
+
+    /// Whether a proxy's words hold them or a part.
+    fn are_in(&self, words: &str) -> bool {
+        self.user.is_in(words) || self.password.is_in(words) || hold(words, &self.pair())
+    }
 }
 
 impl Proxy {
@@ -179,12 +191,7 @@ impl Proxy {
     }
 
     fn refused(&self, refusal: &Refusal, host: &str, port: u16) -> Error {
-        // Whatever a proxy says in return, it is not repeated with the password in it.
-        let echoes = |secret: &Secret| !secret.is_empty() && refusal.why.contains(secret.expose());
-        let why = match &self.credentials {
-            Some(own) if echoes(&own.password) => "refuses, in words that hold the password",
-            _ => &refusal.why,
-        };
+        let why = &refusal.why;
         let message = match refusal.kind {
             ErrorKind::Network => format!("the proxy {self} can't connect to {host} port {port}: {why}"),
             _ => format!("the proxy {self} {why}"),

@@ -3,6 +3,7 @@
 use super::super::scripted::{Scripted, Session};
 use super::super::{Connection, Deadline, Dialer, Epoch, Interrupt, NetConfig, Peer, Security};
 use super::*;
+use crate::logged::logged;
 use crate::protocol::Request;
 use crate::protocol::messages::metadata::MetadataRequest;
 use proptest::prelude::*;
@@ -198,9 +199,75 @@ fn x10_user_and_password_do_not_show() {
     for shown in [format!("{proxy:?}"), format!("{proxy:#?}"), proxy.to_string(), format!("{:?}", proxy.credentials)] {
         assert!(!shown.contains(USER) && !shown.contains(PASSWORD), "{shown}");
     }
-    // A proxy that sends it back.
-    let error = proxy.refused(&Refusal::connection(format!("no {PASSWORD} here")), "b", 1);
-    assert!(!error.to_string().contains(PASSWORD), "{error}");
+}
+
+/// The credentials as an HTTP proxy is told them.
+const ENCODED: &str = "YWxpY2U6b3BlbiBzZXNhbWUsIG9yIGVsc2U=";
+
+#[test]
+fn x10_a_proxy_that_sends_user_and_password_back_does_not_get_them_into_an_error() {
+    let (user, password) = ("alice", "open sesame, or else");
+    let padding = "x".repeat(115);
+    let words = [
+        format!("no {password} here"),
+        format!("{user}:{password}"),
+        format!("not with Proxy-Authorization: Basic {ENCODED}"),
+        format!("not with Basic {}", &ENCODED[..20]),
+        format!("not with ...{}", &ENCODED[16..]),
+        // What is shown ends within them.
+        format!("{padding} {password}"),
+        format!("{padding} {ENCODED}"),
+        "alice is not welcome".into(),
+        "lice:ope".into(),
+    ];
+    for words in &words {
+        for status in [400, 403, 407, 502] {
+            let answer = format!("HTTP/1.1 {status} {words}\r\nX-Echo: Basic {ENCODED}\r\n\r\n<p>{password} {ENCODED}");
+            let peer = saying(&[answer.as_bytes()]);
+            let (outcome, lines) = logged(|| dial(http(&peer).credentials(user, password)));
+            let error = outcome.unwrap_err();
+            let shown = format!("{error} {error:?} {}", lines.join("\n"));
+            let tells = ["YWxp", "ZSwg", "b3Bl", "open", "sesame", "alice", "lice:ope"]
+                .iter()
+                .find(|part| shown.contains(**part));
+            assert_eq!(tells, None, "{words}: {shown}");
+            let why =
+                if status == 407 { "refuses this user".into() } else { format!("status {status} (its words hold") };
+            assert!(shown.contains(&why), "{words}: {shown}");
+        }
+    }
+}
+
+#[test]
+fn x10_a_short_password_is_not_repeated_either() {
+    let own = ProxyCredentials { user: Secret::new("al"), password: Secret::new("sesame") };
+    for (words, held) in [("no sesame", true), ("not al", true), ("not for YWw6c2VzYW1l", true), ("no same", false)] {
+        assert_eq!(own.are_in(words), held, "{words}");
+    }
+}
+
+#[test]
+fn x10_a_socks5_proxy_that_sends_everything_back_gets_none_of_it_into_an_error() {
+    let own = credentials();
+    let told = [b"\x01\x05".as_slice(), USER.as_bytes(), b"\x07", PASSWORD.as_bytes()].concat();
+    for answers in [
+        // After the method, which must be one, whatever it was told.
+        &[&[5, 2][..], &told][..],
+        &[&[5, 2], &[1, 0], &told],
+        &[&[5, 2], &[1, 0], &[&[5, 0, 0, 3][..], &told].concat(), &told],
+        &[&[5, 2], &[1, 0], &[&[5, 1, 0, 3][..], &told].concat()],
+        &[&told],
+        &[PASSWORD.as_bytes()],
+    ] {
+        let peer = saying(answers);
+        let (outcome, lines) = logged(|| {
+            let proxy = socks5(&peer).credentials(own.user.expose(), own.password.expose());
+            dial_within(proxy, "broker.invalid", Duration::from_millis(300))
+        });
+        let error = outcome.unwrap_err();
+        let shown = format!("{error} {error:?} {}", lines.join("\n"));
+        assert!(!shown.contains(USER) && !shown.contains("hunt"), "{answers:?}: {shown}");
+    }
 }
 
 proptest! {

@@ -1,5 +1,6 @@
 //! One TLS session as a machine over bytes: what the socket brought goes in, what it is to carry comes out.
 
+use crate::config::{reserve_wiping, wipe_front};
 use crate::{Error, ErrorKind, Result};
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
@@ -8,6 +9,7 @@ use rustls::{AlertDescription, CertificateError, ClientConfig, PeerIncompatible}
 use std::fmt;
 use std::io::IoSlice;
 use std::sync::Arc;
+use zeroize::optimization_barrier;
 
 /// Four records of the largest size and their headers are read in one call.
 const INCOMING_BYTES: usize = 4 * (16 * 1024 + 512);
@@ -31,6 +33,8 @@ pub(in crate::net) struct Session {
     outgoing: Vec<u8>,
     written: usize,
     filled: usize,
+    /// Small slices gathered for a record.
+    staged: Vec<u8>,
     /// The peer has said that nothing more will come.
     closed: bool,
     /// Data has come: the peer accepts this client.
@@ -52,6 +56,7 @@ impl Session {
             outgoing: vec![0; OUTGOING_BYTES],
             written: 0,
             filled: 0,
+            staged: Vec::new(),
             closed: false,
             trusted: false,
             failed: None,
@@ -120,8 +125,29 @@ impl Session {
         Ok(buffer.len().saturating_sub(before))
     }
 
+    /// Wipes what was decrypted and taken: a secret was in it.
+    pub(in crate::net) fn wipe_taken(&mut self) {
+        wipe_front(&mut self.incoming, &mut self.start);
+        wipe_front(&mut self.plain, &mut self.taken);
+    }
+
+    /// All that data goes through: on its way in, decrypted, on its way out, encrypted.
+    #[cfg(all(test, target_os = "linux"))]
+    pub(super) fn buffers(&self) -> [&Vec<u8>; 4] {
+        [&self.incoming, &self.plain, &self.staged, &self.outgoing]
+    }
+
     /// Encrypts from the front of `slices` what there is room for, and advances them.
     pub(in crate::net) fn encrypt(&mut self, slices: &mut &mut [IoSlice<'_>]) -> Result<()> {
+        let outcome = self.encrypt_staged(slices);
+        // One of them may have been a secret. This goes with every write, so it is done at once and not byte by byte.
+        self.staged.resize(self.staged.capacity(), 0);
+        self.staged.fill(0);
+        optimization_barrier(self.staged.as_slice());
+        outcome
+    }
+
+    fn encrypt_staged(&mut self, slices: &mut &mut [IoSlice<'_>]) -> Result<()> {
         if self.taken == self.plain.len() {
             self.plain.clear();
             self.taken = 0;
@@ -133,7 +159,7 @@ impl Session {
         else {
             return Err(Error::new(ErrorKind::Network, "the TLS session takes no data"));
         };
-        let mut staged = Vec::new();
+        let staged = &mut self.staged;
         while let Some(first) = slices.first() {
             let room = rest(&mut self.outgoing, self.filled);
             if room.len() < RECORD_BYTES + RECORD_OVERHEAD {
@@ -144,13 +170,15 @@ impl Session {
                 at_most(first, RECORD_BYTES)
             } else {
                 staged.clear();
+                staged.reserve_exact(RECORD_BYTES);
                 for slice in slices.iter() {
-                    staged.extend_from_slice(at_most(slice, RECORD_BYTES.saturating_sub(staged.len())));
+                    let room = RECORD_BYTES.saturating_sub(staged.len());
+                    staged.extend_from_slice(at_most(slice, room));
                     if staged.len() == RECORD_BYTES {
                         break;
                     }
                 }
-                &staged
+                &*staged
             };
             let n = data.len();
             self.filled = self.filled.saturating_add(seal(&mut traffic, data, room)?);
@@ -162,7 +190,7 @@ impl Session {
     fn decrypt_all(&mut self) -> Result<()> {
         let mut plain = std::mem::take(&mut self.plain);
         // Data never waits for room in a buffer that grows; at most what `incoming` holds comes out.
-        let outcome = self.process(&mut |data| plain.extend_from_slice(data));
+        let outcome = self.process(&mut |data| keep(&mut plain, data));
         self.plain = plain;
         outcome
     }
@@ -173,7 +201,7 @@ impl Session {
             let room = if plain.is_empty() { buffer.capacity().saturating_sub(buffer.len()) } else { 0 };
             let (now, later) = data.split_at(room.min(data.len()));
             buffer.extend_from_slice(now);
-            plain.extend_from_slice(later);
+            keep(&mut plain, later);
         });
         self.plain = plain;
         outcome
@@ -247,6 +275,12 @@ impl Session {
             self.filled = self.filled.saturating_add(written);
         }
     }
+}
+
+/// Keeps decrypted data for later. Where it was before, none of it stays.
+fn keep(plain: &mut Vec<u8>, data: &[u8]) {
+    reserve_wiping(plain, data.len());
+    plain.extend_from_slice(data);
 }
 
 /// What is behind the first `n` bytes.

@@ -3,6 +3,8 @@
 use super::TlsConnector;
 use super::session::Session;
 use crate::config::{Tls, TlsVersion};
+#[cfg(target_os = "linux")]
+use crate::copies::{self, Masked};
 use crate::logged::logged;
 use crate::net::scripted::{Reply, Scripted};
 use crate::net::{Connection, Deadline, Dialer, Epoch, Interrupt, NetConfig, Peer, Readiness, Security, Waker};
@@ -14,7 +16,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, ServerConfig, ServerConnection};
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 use std::io::{IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -77,6 +79,36 @@ pub(in crate::net) fn server(issued: &Issued, clients: Option<&Authority>) -> Ar
     let chain = vec![CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
     Arc::new(builder.with_single_cert(chain, key).unwrap())
+}
+
+/// Speaks TLS for a plaintext peer, one request and answer after the other, until the test's process ends. Returns where, and
+/// the authority to trust for it.
+pub(crate) fn in_front_of(peer: SocketAddr) -> (SocketAddr, String) {
+    fn frame(from: &mut impl Read) -> std::io::Result<Vec<u8>> {
+        let mut frame = vec![0; 4];
+        from.read_exact(&mut frame)?;
+        let length = u32::from_be_bytes([frame[0], frame[1], frame[2], frame[3]]);
+        frame.resize(4 + length as usize, 0);
+        from.read_exact(&mut frame[4..])?;
+        Ok(frame)
+    }
+    let authority = Authority::new();
+    let config = server(&authority.issue(&["127.0.0.1"]), None);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut upstream = TcpStream::connect(peer).unwrap();
+            let mut tls = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), socket.unwrap());
+            std::thread::spawn(move || -> std::io::Result<()> {
+                loop {
+                    upstream.write_all(&frame(&mut tls)?)?;
+                    tls.write_all(&frame(&mut upstream)?)?;
+                }
+            });
+        }
+    });
+    (address, authority.pem())
 }
 
 /// Shows a certificate without having its key.
@@ -220,6 +252,39 @@ fn many_small_slices_become_few_records() {
     let mut slices: Vec<_> = sent.chunks(16).map(IoSlice::new).collect();
     pair.client.encrypt(&mut slices.as_mut_slice()).unwrap();
     assert!(pair.client.outgoing().len() < 16_100, "{}", pair.client.outgoing().len());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn x10_a_session_keeps_no_copy_of_what_was_written_or_taken() {
+    let authority = Authority::new();
+    let config = server(&authority.issue(&["localhost"]), None);
+    let mut pair = Pair::new(&Tls::new().ca_pem(authority.pem()), "localhost", config, 1 << 20);
+    pair.pump().unwrap();
+    let (looked_for, secret) = (Masked::secret(), copies::secret().into_bytes());
+    let found = |pair: &Pair| pair.client.buffers().map(|buffer| looked_for.in_memory_of(buffer));
+
+    for slices in [&mut [&b"before"[..], &secret, b"after"][..], &mut [&secret, &noise(40_000)]] {
+        let sent = slices.concat();
+        let mut slices: Vec<_> = slices.iter().map(|slice| IoSlice::new(slice)).collect();
+        pair.received.clear();
+        pair.write(&mut slices).unwrap();
+        assert!(pair.received == sent);
+        assert_eq!(found(&pair), [0; 4], "written");
+        let [_, _, staged, _] = pair.client.buffers();
+        assert_eq!(staged.capacity(), 16 * 1024, "it never grows");
+    }
+
+    let sent = [noise(5000), secret, noise(20_000)].concat();
+    pair.server.writer().write_all(&sent).unwrap();
+    pair.pump().unwrap();
+    let mut taken = Vec::with_capacity(8 * 1024);
+    pair.client.take_plain(&mut taken).unwrap();
+    assert!(matches!(found(&pair), [(1..), (1..), 0, 0]), "{:?}", found(&pair));
+    pair.client.wipe_taken();
+    assert_eq!(found(&pair), [0; 4], "taken");
+    taken.extend(pair.read(8 * 1024).unwrap());
+    assert!(taken == sent, "what was ahead is lost");
 }
 
 #[test]

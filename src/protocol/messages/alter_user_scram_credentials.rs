@@ -21,6 +21,7 @@ impl Request for AlterUserScramCredentialsRequest {
     const MIN_VERSION: i16 = 0;
     const MAX_VERSION: i16 = 0;
     const FLEXIBLE_VERSION: i16 = 0;
+    const CARRIES_SECRETS: bool = true;
     type Response = AlterUserScramCredentialsResponse;
 
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {

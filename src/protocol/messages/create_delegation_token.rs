@@ -156,6 +156,8 @@ impl std::fmt::Debug for CreateDelegationTokenResponse {
 }
 
 impl Response for CreateDelegationTokenResponse {
+    const CARRIES_SECRETS: bool = true;
+
     fn throttle_time_ms(&self) -> i32 {
         self.throttle_time_ms
     }

@@ -93,6 +93,8 @@ pub struct DescribeDelegationTokenResponse {
 }
 
 impl Response for DescribeDelegationTokenResponse {
+    const CARRIES_SECRETS: bool = true;
+
     fn throttle_time_ms(&self) -> i32 {
         self.throttle_time_ms
     }

@@ -30,6 +30,7 @@ impl Request for RenewDelegationTokenRequest {
     const MIN_VERSION: i16 = 1;
     const MAX_VERSION: i16 = 2;
     const FLEXIBLE_VERSION: i16 = 2;
+    const CARRIES_SECRETS: bool = true;
     type Response = RenewDelegationTokenResponse;
 
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {

@@ -25,6 +25,7 @@ impl Request for SaslAuthenticateRequest {
     const MIN_VERSION: i16 = 0;
     const MAX_VERSION: i16 = 2;
     const FLEXIBLE_VERSION: i16 = 2;
+    const CARRIES_SECRETS: bool = true;
     type Response = SaslAuthenticateResponse;
 
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
@@ -80,6 +81,7 @@ impl std::fmt::Debug for SaslAuthenticateResponse {
 }
 
 impl Response for SaslAuthenticateResponse {
+    const CARRIES_SECRETS: bool = true;
     fn encode(&self, w: &mut Writer, version: i16) -> Result<()> {
         check_version("SaslAuthenticateResponse", version, 0, 2)?;
         let flexible = version >= 2;
