@@ -365,6 +365,7 @@ fn r10_offsets_inside_compressed_messages() {
     fails(codec_message(0, 107, gzip, &set(0, &[107, 108])), ErrorKind::Corrupt, "offset 108");
     fails(codec_message(1, 107, gzip, &set(1, &[2, 1])), ErrorKind::Corrupt, "offset");
     fails(codec_message(1, 1, gzip, &set(1, &[0, 5])), ErrorKind::Corrupt, "offset");
+    fails(codec_message(1, 107, gzip, &set(1, &[-5, -1])), ErrorKind::Corrupt, "offset -5");
     fails(codec_message(1, 107, gzip, &set(1, &[i64::MIN])), ErrorKind::Corrupt, "offset -9223372036854775808");
     fails(codec_message(1, 107, gzip, &set(0, &[0])), ErrorKind::Corrupt, "magic 0 is inside one of magic 1");
     let nested = codec_message(1, 107, gzip, &codec_message(1, 0, gzip, &set(1, &[0])));

@@ -262,6 +262,32 @@ mod tests {
     }
 
     #[test]
+    fn an_address_is_believed_only_if_it_is_a_host_and_a_port() {
+        for (host, port, believed) in [
+            ("h", 1, true),
+            ("::1", 65_535, true),
+            ("h", 0, false),
+            ("h", -1, false),
+            // Cut to 16 bits it would be 9092.
+            ("h", 65_536 + 9092, false),
+            ("h", i32::MIN + 9092, false),
+            ("", 1, false),
+            (" ", 1, false),
+            ("h h", 1, false),
+            ("h\n", 1, false),
+            ("file:///etc", 1, false),
+            ("u@h", 1, false),
+            ("h\0", 1, false),
+        ] {
+            let mut response = answer("t", ErrorCode::NONE, &[(1, 0)]);
+            response.brokers.truncate(1);
+            (response.brokers[0].host, response.brokers[0].port) = (host.into(), port);
+            let merged = merged(&Snapshot::default(), &response, Instant::now());
+            assert_eq!(merged.brokers.len(), usize::from(believed), "{host:?} {port}");
+        }
+    }
+
+    #[test]
     fn hostile_indexes_and_addresses_are_not_believed() {
         let now = Instant::now();
         let mut response = answer("t", ErrorCode::NONE, &[(1, 0)]);

@@ -295,6 +295,21 @@ mod tests {
     }
 
     #[test]
+    fn names_from_the_network_are_escaped_too() {
+        let error = || Error::new(ErrorKind::Broker, "no");
+        let hostile = "a\u{1b}[2J\r\nb";
+        for error in [
+            error().with_topic(hostile),
+            error().with_broker(1, hostile),
+            // One that is known by its address alone.
+            error().with_broker(-1, hostile),
+        ] {
+            let text = error.to_string();
+            assert!(!text.chars().any(char::is_control) && text.contains("[2J"), "{text:?}");
+        }
+    }
+
+    #[test]
     fn display_names_topic_partition_broker_and_code() {
         let error = Error::from_code(ErrorCode::NOT_LEADER_OR_FOLLOWER, "fetch failed")
             .with_topic("t")

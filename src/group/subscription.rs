@@ -170,6 +170,29 @@ mod tests {
         bytes
     }
 
+    /// An assignment of partition `index` of a topic, in this version, with what a later one may add.
+    fn assignment(version: i16, topic: &str, index: i32, added: &[u8]) -> Bytes {
+        let mut bytes = version.to_be_bytes().to_vec();
+        bytes.extend([0, 0, 0, 1, 0, topic.len() as u8]);
+        bytes.extend(topic.as_bytes());
+        bytes.extend([0, 0, 0, 1]);
+        bytes.extend(index.to_be_bytes());
+        bytes.extend([0xff; 4]);
+        bytes.extend(added);
+        bytes.into()
+    }
+
+    #[test]
+    fn g18_an_assignment_of_a_later_version_is_read_and_one_of_nothing_refused() {
+        let own = Assignment::from([("a".to_owned(), vec![2])]);
+        for (version, added) in [(0, &b""[..]), (3, b""), (4, b"more"), (i16::MAX, b"more")] {
+            assert_eq!(decode_assignment(&assignment(version, "a", 2, added)).unwrap(), own, "version {version}");
+        }
+        for refused in [assignment(-1, "a", 2, b""), assignment(3, "", 2, b""), assignment(3, "a", -1, b"")] {
+            assert_eq!(decode_assignment(&refused).unwrap_err().kind(), crate::ErrorKind::Protocol, "{refused:?}");
+        }
+    }
+
     #[test]
     fn a_subscription_is_written_as_the_java_client_writes_version_1() {
         let owned = Assignment::from([("a".to_owned(), vec![2])]);

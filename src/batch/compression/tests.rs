@@ -200,6 +200,40 @@ fn lz4_headers_that_are_wrong() {
     declared.extend(u64::MAX.to_le_bytes());
     declared.push((super::lz4::hash(&declared[4..]) >> 8) as u8);
     assert_eq!(unpack(lz4, &declared).unwrap_err().kind(), ErrorKind::TooLarge);
+    // The blocks of the good one behind a header that has the size of the content.
+    let sized = |size: u64| {
+        let mut bytes = vec![0x04, 0x22, 0x4d, 0x18, 0x68, 0x40];
+        bytes.extend(size.to_le_bytes());
+        bytes.push((super::lz4::hash(&bytes[4..]) >> 8) as u8);
+        bytes.extend_from_slice(&good[7..]);
+        bytes
+    };
+    assert_eq!(unpack(lz4, &sized(10)).unwrap(), b"plain text");
+    for wrong in [0, 9, 11] {
+        corrupt(lz4, &sized(wrong), "content size");
+    }
+}
+
+#[cfg(feature = "lz4")]
+#[test]
+fn an_lz4_frame_sees_nothing_of_the_one_before_it() {
+    let lz4 = Compression::Lz4;
+    // Blocks that may refer to those before them: four bytes from four bytes back, then "abcde".
+    let linked = |before: &[u8]| {
+        let mut bytes = vec![0x04, 0x22, 0x4d, 0x18, 0x40, 0x40];
+        bytes.push((super::lz4::hash(&bytes[4..]) >> 8) as u8);
+        for (block, stored) in [(before, true), (&[0x00, 4, 0, 0x50, b'a', b'b', b'c', b'd', b'e'][..], false)] {
+            if !block.is_empty() {
+                bytes.extend((block.len() as u32 | u32::from(stored) << 31).to_le_bytes());
+                bytes.extend_from_slice(block);
+            }
+        }
+        bytes.extend([0; 4]);
+        bytes
+    };
+    assert_eq!(unpack(lz4, &linked(b"known")).unwrap(), b"knownnownabcde");
+    corrupt(lz4, &linked(b""), "");
+    corrupt(lz4, &[pack(lz4, b"secret"), linked(b"")].concat(), "");
 }
 
 #[cfg(feature = "zstd")]
