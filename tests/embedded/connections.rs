@@ -5,6 +5,7 @@ use sarameya::embedded::Cluster;
 use sarameya::protocol::messages::{ApiKey, MetadataRequest};
 use sarameya::{Client, ErrorCode, ErrorKind, ProducerRecord, SendError};
 use std::net::{Ipv4Addr, TcpListener};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// A loopback port that nobody listens on.
@@ -173,4 +174,34 @@ fn c17_a_throttled_producer_is_silent_for_as_long_as_it_was_told() {
     let times: Vec<Duration> = cluster.requests(ApiKey::PRODUCE).iter().map(|r| r.received_at()).collect();
     assert_eq!(times.len(), 2);
     assert!(times[1] - times[0] >= silence, "{times:?}");
+}
+
+#[test]
+fn x5_connections_to_a_broker_do_not_grow_with_partitions_records_and_threads() {
+    const PARTITIONS: i32 = 40;
+    const THREADS: i32 = 10;
+    // Metadata, produce, fetch, group and commit, and calls from the pool while they last.
+    const MOST: usize = 6;
+    let cluster = Cluster::start(1).unwrap();
+    cluster.create_topic("t", PARTITIONS).unwrap();
+    let client = client(&cluster);
+    let producer = sync_producer(&client, |builder| builder);
+    let member = Member::start(group(&client, &unique("connections")), &["t"]);
+    let (done, most) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                most.fetch_max(cluster.connections(1), Ordering::SeqCst);
+                std::thread::yield_now();
+            }
+        });
+        let send = || (0..PARTITIONS).for_each(|partition| drop(send_all(&producer, "t", partition, &["a", "b"])));
+        let senders: Vec<_> = (0..THREADS).map(|_| scope.spawn(send)).collect();
+        senders.into_iter().for_each(|sender| sender.join().unwrap());
+        wait_until("everything is read", || member.seen.count() == (PARTITIONS * THREADS * 2) as usize);
+        done.store(true, Ordering::SeqCst);
+    });
+    member.stop().unwrap();
+    let most = most.into_inner();
+    assert!((3..=MOST).contains(&most), "{most} connections");
 }
