@@ -465,8 +465,8 @@ impl Connection {
         waited.map_err(|error| self.broke(error))
     }
 
-    /// Like [`wait_readable`](Self::wait_readable) where nobody minds that the waker does not end it for a few milliseconds,
-    /// after which it has timed out: it reads at once, without a poll, what there is no hurry for over TLS.
+    /// Like [`wait_readable`](Self::wait_readable), for who minds neither that the waker does not end it nor that it times
+    /// out after a few milliseconds, whatever the deadline: a plaintext connection is read without a poll before.
     pub(crate) fn wait_readable_blocking(&mut self, waker: Option<&Waker>, deadline: Deadline) -> Result<Readiness> {
         if !self.inbox.is_empty() || !self.arrived.is_empty() || !self.stream.can_read_blocking() {
             return self.wait_readable(waker, deadline);

@@ -30,7 +30,7 @@ impl Inbox {
         self.taken == self.bytes.len()
     }
 
-    /// Reads what comes next, in one call of `read`.
+    /// Reads what comes next, in one call of `read`. What is ahead must be less than fits, or there is no room to read into.
     pub(crate) fn read_some<T>(&mut self, read: impl FnOnce(&mut Vec<u8>) -> Result<T>) -> Result<T> {
         if self.taken == self.bytes.len() {
             self.bytes.clear();

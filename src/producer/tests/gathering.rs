@@ -10,6 +10,11 @@ const LONG: Duration = Duration::from_secs(60);
 const MANY: usize = 500;
 const BATCH_SIZE: usize = 16 * 1024;
 
+/// A broker of two partitions that does not answer the second request.
+fn silent_once() -> Cluster {
+    Cluster::new(1, 2, |request, _| if request.nth == 1 { Act::Silence } else { Act::Write })
+}
+
 /// A client that gives up no request.
 fn client(cluster: &Cluster) -> Client {
     cluster.builder().request_timeout(LONG).build().unwrap()
@@ -73,7 +78,7 @@ fn what_comes_while_an_answer_is_outstanding_goes_together_when_it_is_there() {
 
 #[test]
 fn a_filled_batch_goes_at_once_and_takes_those_with_room_along() {
-    let cluster = Cluster::new(1, 2, |request, _| if request.nth == 1 { Act::Silence } else { Act::Write });
+    let cluster = silent_once();
     let client = client(&cluster);
     let producer = producer(&client);
     let _outstanding = producer.send(&record(0, "outstanding")).unwrap();
@@ -87,7 +92,7 @@ fn a_filled_batch_goes_at_once_and_takes_those_with_room_along() {
 
 #[test]
 fn a_flush_does_not_wait_for_company() {
-    let cluster = Cluster::new(1, 2, |request, _| if request.nth == 1 { Act::Silence } else { Act::Write });
+    let cluster = silent_once();
     let client = client(&cluster);
     let producer = producer(&client);
     let _outstanding = producer.send(&record(0, "outstanding")).unwrap();
@@ -102,7 +107,7 @@ fn a_flush_does_not_wait_for_company() {
 
 #[test]
 fn an_answer_that_does_not_come_holds_up_other_callers_only_for_moments() {
-    let cluster = Cluster::new(1, 2, |request, _| if request.nth == 1 { Act::Silence } else { Act::Write });
+    let cluster = silent_once();
     let client = client(&cluster);
     let producer = SyncProducer::builder(&client).build_sync().unwrap();
     producer.send(&record(0, "first")).unwrap();
